@@ -1,0 +1,153 @@
+"""MNIST as whole batches: in memory as uint8, sliced in one go, augmented batch by batch on the device."""
+
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from lightning import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler, TensorDataset
+from torchvision.datasets import MNIST
+
+from digitnet.augment import distort
+from digitnet.errors import ConfigError
+from digitnet.mnist import fetch_mnist
+
+SPLIT_SEED = 0  # the split has a generator of its own: every run, whatever its seed, holds out the same images
+
+
+def random_seed(*parts: int) -> int:
+    """A seed for torch that differs wherever one of `parts` does: run seed, epoch, rank ..."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
+
+
+class WholeBatches(Sampler[Tensor]):
+    """Yields the indices of one batch at a time, as an int64 tensor (batch,) on `device`.
+
+    Shuffled batches differ in every epoch and depend on `seed` and the epoch alone, so that a resumed run sees what
+    the unbroken one saw. With several ranks each draws from the same permutation and takes an equal share of it, since
+    they step together. Unshuffled, the ranks' shares are consecutive and leave out or repeat nothing.
+    """
+
+    def __init__(
+        self, size: int, batch_size: int, *, shuffle: bool, seed: int = 0,
+        rank: int = 0, ranks: int = 1, device: torch.device | str = "cpu",
+    ) -> None:  # fmt: skip
+        self.size, self.batch_size, self.shuffle, self.seed = size, batch_size, shuffle, seed
+        self.rank, self.ranks, self.device = rank, ranks, device
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls this before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        share = self.size // self.ranks + (not self.shuffle and self.rank < self.size % self.ranks)
+        return -(-share // self.batch_size)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if self.shuffle:
+            generator = torch.Generator().manual_seed(random_seed(self.seed, self.epoch))
+            order = torch.randperm(self.size, generator=generator)
+            order = order[self.rank :: self.ranks][: self.size // self.ranks]
+        else:
+            order = torch.arange(self.size).tensor_split(self.ranks)[self.rank]
+        yield from order.to(self.device).split(self.batch_size)
+
+
+class MNISTDataModule(LightningDataModule):
+    """MNIST in three parts: training and validation from the 60,000 training images, and the 10,000 test images.
+
+    A batch is ink, float32 (N, 1, 28, 28) in [0, 1] with 0 = blank, and labels, int64 (N,).
+
+    Args:
+        data_dir: Folder of the data; the four files lie in its MNIST/raw, or are fetched to there.
+        batch_size: Images in a training batch (on each device).
+        val_fraction: Part of the 60,000 training images held back for validation.
+        augment: Train on slightly turned, scaled, slanted and shifted images, new ones in every epoch.
+        seed: Fixes the order of the training images.
+    """
+
+    def __init__(
+        self,
+        data_dir: str = "data",
+        batch_size: int = 128,
+        val_fraction: float = 0.1,
+        augment: bool = True,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise ConfigError(f"data.batch_size is {batch_size}; it must be 1 or more, for example 128")
+        if not 0 < val_fraction < 1:
+            raise ConfigError(f"data.val_fraction is {val_fraction}; it must lie between 0 and 1, for example 0.1")
+        self.data_dir = data_dir
+        self.batch_size = batch_size
+        self.val_fraction = val_fraction
+        self.augment = augment
+        self.seed = seed
+        self.save_hyperparameters(ignore=["data_dir"])  # the same data may lie elsewhere when a run is resumed
+        self.train_set = self.val_set = self.test_set = TensorDataset(torch.empty(0, 28, 28, dtype=torch.uint8))
+
+    def prepare_data(self) -> None:
+        """Fetches what is missing or damaged, on one process of each machine."""
+        fetch_mnist(self.data_dir)
+
+    def setup(self, stage: str) -> None:
+        """Reads the images as uint8 (N, 28, 28), 47 MB where float32 would be 188, onto the trainer's device."""
+        if stage == "test":
+            self.test_set = self._on_device(*self._read(train=False))
+        else:
+            images, labels = self._read(train=True)
+            val, train = split_indices(len(images), self.val_fraction)
+            self.train_set = self._on_device(images[train], labels[train])
+            self.val_set = self._on_device(images[val], labels[val])
+
+    def train_dataloader(self) -> DataLoader:
+        return self._load(self.train_set, self.batch_size, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader:
+        return self._load(self.val_set, batch_size=500)
+
+    def test_dataloader(self) -> DataLoader:
+        return self._load(self.test_set, batch_size=500)
+
+    def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
+        """uint8 (N, 28, 28) becomes ink, float32 (N, 1, 28, 28); training images are distorted on the way."""
+        images, labels = batch
+        ink = images.unsqueeze(1).float() / 255
+        if self.augment and self.trainer is not None and self.trainer.training:
+            ink = distort(ink)
+        return ink, labels
+
+    def _read(self, train: bool) -> tuple[Tensor, Tensor]:
+        mnist = MNIST(os.fspath(self.data_dir), train=train)
+        return mnist.data, mnist.targets
+
+    def _on_device(self, images: Tensor, labels: Tensor) -> TensorDataset:
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        return TensorDataset(images.to(device), labels.to(device))
+
+    def _load(self, dataset: TensorDataset, batch_size: int, shuffle: bool = False) -> DataLoader:
+        sampler = WholeBatches(
+            len(dataset), batch_size, shuffle=shuffle, seed=self.seed,
+            rank=self.trainer.global_rank if self.trainer else 0,
+            ranks=self.trainer.world_size if self.trainer else 1,
+            device=dataset.tensors[0].device,
+        )  # fmt: skip
+        # No workers: slicing a batch takes less time than handing it over from another process would.
+        # A generator, since DataLoader otherwise draws from torch's own whenever it starts.
+        return DataLoader(dataset, sampler=sampler, batch_size=None, generator=torch.Generator())
+
+
+def split_indices(size: int, val_fraction: float) -> tuple[Tensor, Tensor]:
+    """Indices, int64, of the validation and the training images: disjoint, complete, the same in every run."""
+    order = torch.randperm(size, generator=torch.Generator().manual_seed(SPLIT_SEED))
+    val, train = order.tensor_split([round(size * val_fraction)])
+    if not (len(val) and len(train)):
+        raise ConfigError(
+            f"data.val_fraction is {val_fraction}, which splits {size} images into {len(train)} to train on and"
+            f" {len(val)} to validate with; both must get some, for example with 0.1"
+        )
+    return val, train

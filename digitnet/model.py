@@ -1,0 +1,139 @@
+"""The network and how it learns."""
+
+import copy
+import torch.nn.functional as F
+from lightning import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, channels_last, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics.classification import MulticlassAccuracy
+
+from digitnet.errors import ConfigError
+
+
+class DigitNet(LightningModule):
+    """Two convolutions, two poolings, two dense layers: ink in, one logit for each digit out.
+
+    Ink is float32 (N, 1, 28, 28) in [0, 1], 0 = blank; logits are float32 (N, 10). With the normalisation folded
+    into the convolutions (see `folded`) it has the 225,034 parameters of the Keras network that it mirrors.
+
+    Args:
+        learning_rate: The highest learning rate, reached after a quarter of the run.
+        weight_decay: AdamW's pull of the weights towards zero.
+        dropout: Part of the dense layer's outputs that is dropped in training.
+        label_smoothing: Part of the training target that is spread over all ten digits.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float = 6e-3,
+        weight_decay: float = 1e-2,
+        dropout: float = 0.25,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if not 0 < learning_rate < float("inf"):
+            raise ConfigError(f"model.learning_rate is {learning_rate}; it must be above 0, for example 0.006")
+        if not 0 <= weight_decay < float("inf"):
+            raise ConfigError(f"model.weight_decay is {weight_decay}; it must be 0 or more, for example 0.01")
+        if not 0 <= dropout < 1:
+            raise ConfigError(f"model.dropout is {dropout}; it must be 0 or more and below 1, for example 0.25")
+        if not 0 <= label_smoothing < 1:
+            raise ConfigError(f"model.label_smoothing is {label_smoothing}; it must be 0 or more and below 1")
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.label_smoothing = label_smoothing
+        self.save_hyperparameters()
+
+        self.conv1 = nn.Conv2d(1, 32, 3)
+        self.norm1 = _norm(32)
+        self.conv2 = nn.Conv2d(32, 64, 3)
+        self.norm2 = _norm(64)
+        self.dense1 = nn.Linear(64 * 5 * 5, 128)
+        self.dropout = nn.Dropout(dropout)
+        self.dense2 = nn.Linear(128, 10)
+        self.to(memory_format=channels_last)  # pixels outside, channels inside: faster on CPU and GPU
+
+        self.train_accuracy = MulticlassAccuracy(10, average="micro")
+        self.val_accuracy = MulticlassAccuracy(10, average="micro")
+        self.test_accuracy = MulticlassAccuracy(10, average="micro")
+
+    def forward(self, ink: Tensor) -> Tensor:
+        """Logits, (N, 10), of ink, (N, 1, 28, 28)."""
+        # Pooling before ReLU computes the same as after it, on a quarter of the pixels.
+        maps = self.conv1(ink.contiguous(memory_format=channels_last))  # (N, 32, 26, 26)
+        maps = F.relu(self.norm1(F.max_pool2d(maps, 2)))  # (N, 32, 13, 13)
+        maps = self.conv2(maps)  # (N, 64, 11, 11)
+        maps = F.relu(self.norm2(F.max_pool2d(maps, 2)))  # (N, 64, 5, 5)
+        features = F.relu(self.dense1(maps.flatten(1)))  # (N, 1600) -> (N, 128)
+        return self.dense2(self.dropout(features))  # (N, 10)
+
+    def folded(self) -> nn.Sequential:
+        """A copy for reading: the same logits with the normalisation inside the convolutions, and no dropout."""
+
+        # The normalisation stands behind the pooling. It may move before it because its scale is positive: then the
+        # largest of four pixels stays the largest.
+        def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
+            return fuse_conv_bn_eval(copy.deepcopy(conv).eval(), copy.deepcopy(norm).eval())
+
+        return nn.Sequential(
+            fold(self.conv1, self.norm1), nn.MaxPool2d(2), nn.ReLU(),
+            fold(self.conv2, self.norm2), nn.MaxPool2d(2), nn.ReLU(),
+            nn.Flatten(), copy.deepcopy(self.dense1), nn.ReLU(), copy.deepcopy(self.dense2),
+        ).eval()  # fmt: skip
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        ink, labels = batch
+        logits = self(ink)
+        loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        self.train_accuracy(logits, labels)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(labels))
+        self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        return self._evaluate("val", self.val_accuracy, batch)
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        return self._evaluate("test", self.test_accuracy, batch)
+
+    def _evaluate(self, split: str, accuracy: MulticlassAccuracy, batch: tuple[Tensor, Tensor]) -> Tensor:
+        ink, labels = batch
+        logits = self(ink)
+        loss = F.cross_entropy(logits, labels)  # without smoothing: what it says against what is so
+        accuracy(logits, labels)
+        self.log(f"{split}/loss", loss, prog_bar=True, sync_dist=True, batch_size=len(labels))
+        self.log(f"{split}/accuracy", accuracy, prog_bar=True)
+        return logits
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        optimizer = AdamW(
+            [weight for weight in self.parameters() if weight.requires_grad],
+            lr=self.learning_rate,
+            weight_decay=self.weight_decay,
+            fused=True,  # one kernel for all weights; the same arithmetic
+        )
+        steps = int(self.trainer.estimated_stepping_batches)
+        # LambdaLR rather than OneCycleLR, which keeps the old number of steps when a run is resumed for more epochs.
+        schedule = LambdaLR(optimizer, lambda step: one_cycle(step / steps))
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "learning_rate"},
+        }
+
+
+def one_cycle(progress: float) -> float:
+    """Part of the highest learning rate to use when `progress`, 0 to 1, of the run is over: up for a quarter, down.
+
+    After L. N. Smith and N. Topin, "Super-Convergence" (2018), https://arxiv.org/abs/1708.07120
+    """
+    return min(0.04 + progress / 0.25, (1 - progress) / 0.75, 1.0)
+
+
+def _norm(channels: int) -> nn.BatchNorm2d:
+    norm = nn.BatchNorm2d(channels)
+    # The scale stays 1: the next layer can scale as well, and `folded` needs it positive.
+    norm.weight.requires_grad_(False)
+    return norm

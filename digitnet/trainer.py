@@ -1,0 +1,156 @@
+"""The command line of train.py and the Lightning Trainer behind it."""
+
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import Literal
+
+from jsonargparse import ArgumentError
+from lightning import Callback, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, RichProgressBar
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from digitnet.callbacks import BestAndLast, EpochSeed, History, SaveConfig
+from digitnet.checkpoint import WholeCheckpointIO, check_resumable
+from digitnet.data import MNISTDataModule
+from digitnet.errors import CheckpointError, ConfigError
+from digitnet.model import DigitNet
+from digitnet.reports import Report
+
+
+def build_trainer(
+    max_epochs: int = 5,
+    accelerator: str = "auto",
+    devices: int | str = 1,
+    num_nodes: int = 1,
+    strategy: str = "auto",
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true",
+    deterministic: bool = False,
+    early_stopping_patience: int | None = None,
+    default_root_dir: str = ".",
+    callbacks: list | None = None,
+    seed: int = 0,
+) -> Trainer:
+    """A Lightning Trainer with digitnet's checkpoints, logs and progress display.
+
+    Args:
+        max_epochs: Times to go through the training images.
+        accelerator: auto (a GPU if there is one, else the CPU), cpu, gpu, mps ...
+        devices: How many devices or processes on each machine, or auto for all.
+        num_nodes: How many machines.
+        strategy: auto, or ddp for several devices.
+        precision: 32-true, bf16-mixed or 16-mixed.
+        deterministic: Bit-for-bit repeatable on a GPU too, at some cost in speed; on the CPU it always is.
+        early_stopping_patience: Stop after this many epochs without a lower val/loss; off unless given.
+        default_root_dir: Folder in which checkpoints/, reports/ and logs/ are made.
+        callbacks: More Lightning callbacks.
+        seed: Fixes what dropout and augmentation draw.
+    """
+    for name, value, least in [
+        ("max_epochs", max_epochs, 1),
+        ("num_nodes", num_nodes, 1),
+        ("early_stopping_patience", early_stopping_patience, 1),
+    ]:
+        if value is not None and value < least:
+            raise ConfigError(f"trainer.{name} is {value}; it must be {least} or more")
+    root = Path(default_root_dir)
+    on_terminal = sys.stdout.isatty()
+    history = History(print_epochs=not on_terminal)
+    own_callbacks: list[Callback] = [
+        EpochSeed(seed),
+        LearningRateMonitor(logging_interval="epoch"),
+        history,
+        BestAndLast(root / "checkpoints"),
+        Report(root / "reports", history, seed),
+    ]
+    if on_terminal:
+        own_callbacks.append(RichProgressBar(leave=True))
+    if early_stopping_patience:
+        own_callbacks.append(EarlyStopping("val/loss", patience=early_stopping_patience))
+    tensorboard = TensorBoardLogger(root / "logs", name="tensorboard")
+    try:
+        return Trainer(
+            max_epochs=max_epochs,
+            accelerator=accelerator,
+            devices=devices,
+            num_nodes=num_nodes,
+            strategy=strategy,
+            precision=precision,
+            deterministic=deterministic,
+            default_root_dir=root,
+            callbacks=own_callbacks + (callbacks or []),
+            logger=[tensorboard, CSVLogger(root / "logs", name="csv", version=tensorboard.version)],
+            plugins=[WholeCheckpointIO()],
+            use_distributed_sampler=False,  # the data module shares out the images itself, none twice
+            num_sanity_val_steps=0,  # a test run of the validation guards against bugs that the tests find
+            enable_progress_bar=on_terminal,
+            enable_model_summary=on_terminal,
+        )
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
+        raise ConfigError(
+            f"This machine cannot train with accelerator {accelerator}, devices {devices}, strategy {strategy},"
+            f" precision {precision} ({str(error).split('. ')[0]}). Without these options it trains on what it has"
+        ) from error
+
+
+class TrainCLI(LightningCLI):
+    """The options of train.py: those of `build_trainer`, `DigitNet` and `MNISTDataModule`, a seed and a checkpoint.
+
+    Builds `.trainer`, `.model` and `.datamodule`. Raises ConfigError and CheckpointError before anything is written.
+    """
+
+    def __init__(self, args: ArgsType = None) -> None:
+        for name in ("lightning.pytorch", "lightning.fabric"):
+            logging.getLogger(name).setLevel(logging.WARNING)  # hints and adverts; what matters we say ourselves
+        # Said of any loader without worker processes; ours are quicker without (see MNISTDataModule).
+        warnings.filterwarnings("ignore", message=".*does not have many workers")
+        # Lightning's own use of torch; nothing that a user of digitnet could change.
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")
+        super().__init__(
+            DigitNet,
+            MNISTDataModule,
+            trainer_class=build_trainer,
+            save_config_callback=SaveConfig,
+            save_config_kwargs={"save_to_log_dir": False},
+            parser_kwargs={
+                "usage": "python train.py [options]",
+                "description": "Trains digitnet on MNIST and tests it.",
+                "exit_on_error": False,  # raise instead, for one line where argparse prints its usage
+            },
+            args=args,
+            run=False,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,  # else each checkpoint would name code to import
+        )
+
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument(
+            "--seed_everything", type=int, default=0, help="Fixes the first weights and all that is drawn later."
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--ckpt_path", type=str | None, help="Go on from this checkpoint, for example last.ckpt.")
+        parser.link_arguments("seed_everything", "data.seed")
+        parser.link_arguments("seed_everything", "trainer.seed")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        try:
+            super().parse_arguments(parser, args)
+        except ArgumentError as error:
+            raise ConfigError(f"{error} (python train.py --help lists the options)") from error
+        if not 0 <= self.config.seed_everything < 2**32:
+            raise ConfigError(f"seed_everything is {self.config.seed_everything}; it must be from 0 to {2**32 - 1}")
+
+    def after_instantiate_classes(self) -> None:
+        if self.config.ckpt_path is not None:
+            check_resumable(self.config.ckpt_path, self.model, self.datamodule)
+
+    def best_checkpoint(self) -> Path:
+        """Where this run's best.ckpt lies. Raises CheckpointError where it has been taken away."""
+        path = next(c.best_path for c in self.trainer.callbacks if isinstance(c, BestAndLast))  # type: ignore[attr-defined]
+        if not path.exists():
+            raise CheckpointError(f"No {path} to test, though the run is over. Put it back, or train again")
+        return path

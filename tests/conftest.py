@@ -1,0 +1,86 @@
+"""Data for the tests: made images for what holds of any data, the real MNIST for what is claimed about MNIST."""
+
+import hashlib
+import json
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from digitnet import mnist
+from digitnet.errors import DatasetError
+from digitnet.mnist import RAW_FOLDER, fetch_mnist
+
+ROOT = Path(__file__).parent.parent
+TRAIN_IMAGES, TEST_IMAGES = 640, 200
+
+
+def idx(array: np.ndarray) -> bytes:
+    """The bytes of an IDX file with this uint8 array, as http://yann.lecun.com/exdb/mnist/ defines it."""
+    return struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
+
+
+def made_images(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 (count, 28, 28) and (count,): a bright bar whose place says the label, over noise; easy to learn."""
+    random = np.random.default_rng(seed)
+    labels = (np.arange(count) % 10).astype(np.uint8)
+    images = random.integers(0, 60, (count, 28, 28), dtype=np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        image[4 + 2 * label : 7 + 2 * label, 6:22] = 230
+    return images, labels
+
+
+class MadeMNIST:
+    """A data_dir with four made files, the MD5 that they have, and train.py as a process of its own on them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        raw = folder / RAW_FOLDER
+        raw.mkdir(parents=True)
+        self.md5 = {}
+        for part, (images, labels) in {
+            "train": made_images(TRAIN_IMAGES, seed=1),
+            "t10k": made_images(TEST_IMAGES, seed=2),
+        }.items():
+            for name, array in {f"{part}-images-idx3-ubyte": images, f"{part}-labels-idx1-ubyte": labels}.items():
+                (raw / name).write_bytes(idx(array))
+                self.md5[name] = hashlib.md5(idx(array)).hexdigest()
+
+    def train(self, root: Path, *options: str) -> subprocess.Popen:
+        """Starts `python train.py` on the made data, writing below `root`."""
+        program = (
+            "import json, sys; from digitnet import mnist; mnist.MD5.update(json.loads(sys.argv.pop(1)));"
+            "sys.argv[0] = 'train.py'; import train; train.main()"
+        )
+        return subprocess.Popen(
+            [sys.executable, "-c", program, json.dumps(self.md5), *self.options(root), *options],
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+
+    def options(self, root: Path) -> list[str]:
+        return [
+            f"--data.data_dir={self.folder}", f"--trainer.default_root_dir={root}", "--data.batch_size=16",
+            "--trainer.accelerator=cpu",
+        ]  # fmt: skip
+
+
+@pytest.fixture
+def made_mnist(tmp_path, monkeypatch):
+    made = MadeMNIST(tmp_path / "made")
+    monkeypatch.setattr(mnist, "MD5", made.md5)
+    return made
+
+
+@pytest.fixture(scope="session")
+def real_mnist() -> Path:
+    """A data_dir with the real MNIST, fetched once into the repository's data/."""
+    try:
+        fetch_mnist(ROOT / "data")
+    except (DatasetError, OSError) as error:
+        pytest.skip(f"needs the real MNIST: {error}")
+    return ROOT / "data"

@@ -1,0 +1,82 @@
+"""Runs that are stopped at any moment and go on as if they had not been: real processes, real signals."""
+
+import signal
+import time
+
+import pytest
+import torch
+
+from digitnet.checkpoint import read_checkpoint
+
+EPOCHS = 4
+OPTIONS = [f"--trainer.max_epochs={EPOCHS}", "--seed_everything=11"]
+
+
+def weights(root):
+    return read_checkpoint(root / "checkpoints" / "last.ckpt")["state_dict"]
+
+
+def same(first, second):
+    return all(torch.equal(weight, second[name]) for name, weight in first.items())
+
+
+def finish(process):
+    output, errors = process.communicate(timeout=180)
+    assert process.returncode == 0, errors
+    return output
+
+
+@pytest.fixture
+def unbroken(made_mnist, tmp_path):
+    finish(made_mnist.train(tmp_path / "unbroken", *OPTIONS))
+    return weights(tmp_path / "unbroken")
+
+
+def stop(process, root, after, signum):
+    """Sends the signal once `after` has happened: the first last.ckpt is there, or an epoch's line is printed."""
+    if after == "begun":
+        while not (root / "checkpoints" / "last.ckpt").exists():
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.005)
+    else:
+        for line in process.stdout:
+            if line.startswith(f"epoch {after}/"):
+                break
+        time.sleep(0.15)  # into the next epoch
+    assert process.poll() is None, "the run ended before it could be stopped"
+    process.send_signal(signum)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(made_mnist, tmp_path, unbroken):
+    finish(made_mnist.train(tmp_path / "again", *OPTIONS))
+    assert same(unbroken, weights(tmp_path / "again"))
+    finish(made_mnist.train(tmp_path / "other", *OPTIONS, "--seed_everything=12"))
+    assert not same(unbroken, weights(tmp_path / "other"))
+
+
+def test_a_run_killed_at_several_moments_ends_with_the_weights_of_an_unbroken_one(made_mnist, tmp_path, unbroken):
+    root = tmp_path / "killed"
+    resume = f"--ckpt_path={root / 'checkpoints' / 'last.ckpt'}"
+    process = made_mnist.train(root, *OPTIONS)
+    stop(process, root, "begun", signal.SIGKILL)
+    process.communicate()
+    for epoch in (1, 3):
+        process = made_mnist.train(root, *OPTIONS, resume)
+        stop(process, root, epoch, signal.SIGKILL)
+        process.communicate()
+    finish(made_mnist.train(root, *OPTIONS, resume))
+    assert same(unbroken, weights(root))
+
+
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_leaves_a_checkpoint_to_resume_from_and_says_so(made_mnist, tmp_path, unbroken, signum, status):
+    root = tmp_path / "interrupted"
+    process = made_mnist.train(root, *OPTIONS)
+    stop(process, root, 2, signum)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == status
+    last = root / "checkpoints" / "last.ckpt"
+    assert f"Go on: python train.py --ckpt_path {last}" in output
+    assert "Traceback" not in errors
+    finish(made_mnist.train(root, *OPTIONS, f"--ckpt_path={last}"))
+    assert same(unbroken, weights(root))

@@ -1,0 +1,223 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+import yaml
+
+import train
+from digitnet.checkpoint import read_checkpoint
+from digitnet.trainer import TrainCLI
+from tests.conftest import ROOT
+
+
+@pytest.fixture
+def run(made_mnist, tmp_path, monkeypatch):
+    """Runs train.py's main in this process, below tmp_path/root, on made data."""
+
+    def run(*options):
+        monkeypatch.setattr(sys, "argv", ["train.py"])  # Lightning warns where both it and args are given
+        train.main([*made_mnist.options(tmp_path / "root"), "--trainer.max_epochs=2", *options])
+
+    run.root = tmp_path / "root"
+    return run
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_one_command_trains_tests_and_reports(run, capsys):
+    run("--seed_everything=7")
+    assert names(run.root / "checkpoints") == ["best.ckpt", "config.yaml", "last.ckpt"]
+    assert names(run.root / "reports") == [
+        "confusion.png", "curves.png", "metrics.json", "mistakes.png", "samples.png",
+    ]  # fmt: skip
+    figures = json.loads((run.root / "reports" / "metrics.json").read_text())
+    assert figures["test_accuracy"] > 0.9, "the made images are easy"
+    assert 0 < figures["val_accuracy"] <= 1
+    assert (figures["seed"], figures["epochs"]) == (7, 2)
+    assert figures["fit_seconds"] > 0
+    assert figures["images_per_second"] > 0
+    assert "test_loss" in figures
+    assert "torch_version" in figures
+    assert len([name for name in figures if name.startswith("test_accuracy_of_")]) == 10
+    assert not any(isinstance(value, (dict, list)) for value in figures.values()), "flat keys"
+    printed = capsys.readouterr().out
+    assert printed.count("epoch 1/2") == printed.count("epoch 2/2") == 1, "a plain line an epoch"
+    assert f"Test accuracy {figures['test_accuracy']:.2%}" in printed
+
+
+def test_every_epoch_is_logged_for_tensorboard_and_as_csv(run):
+    run()
+    (table,) = (run.root / "logs" / "csv").glob("*/metrics.csv")
+    header = table.read_text().splitlines()[0].split(",")
+    assert {"train/loss", "train/accuracy", "val/loss", "val/accuracy", "learning_rate", "epoch"} <= set(header)
+    assert list((run.root / "logs" / "tensorboard").glob("*/events.out.*"))
+
+
+def test_a_second_run_leaves_one_best_checkpoint_its_own(run):
+    run("--trainer.max_epochs=3")
+    good = read_checkpoint(run.root / "checkpoints" / "best.ckpt")
+    run("--trainer.max_epochs=1", "--model.learning_rate=1e-5")  # hardly learns: worse than what is there
+    assert names(run.root / "checkpoints") == ["best.ckpt", "config.yaml", "last.ckpt"]
+    best = read_checkpoint(run.root / "checkpoints" / "best.ckpt")
+    assert best["hyper_parameters"]["learning_rate"] == 1e-5
+    assert best["callbacks"]["BestAndLast"]["best_loss"] > good["callbacks"]["BestAndLast"]["best_loss"]
+
+
+def test_a_checkpoint_holds_no_path_and_names_no_code(run):
+    run()
+    checkpoint = read_checkpoint(run.root / "checkpoints" / "last.ckpt")  # weights-only, else this raises
+    text = repr({key: value for key, value in checkpoint.items() if key != "state_dict"})
+    assert str(run.root) not in text
+    assert "_instantiator" not in text
+
+
+def test_a_run_can_be_resumed_for_more_epochs_than_it_was_begun_with(run):
+    run()
+    last = run.root / "checkpoints" / "last.ckpt"
+    run(f"--ckpt_path={last}", "--trainer.max_epochs=3")
+    assert read_checkpoint(last)["epoch"] == 2
+    assert json.loads((run.root / "reports" / "metrics.json").read_text())["epochs"] == 3
+
+
+def test_a_run_resumed_in_an_empty_folder_makes_a_best_checkpoint_there(run, tmp_path):
+    run()
+    checkpoints = run.root / "checkpoints"
+    checkpoints.rename(tmp_path / "moved")
+    run(f"--ckpt_path={tmp_path / 'moved' / 'last.ckpt'}", "--trainer.max_epochs=3", "--data.augment=true")
+    assert names(checkpoints) == ["best.ckpt", "config.yaml", "last.ckpt"]
+
+
+def test_the_saved_config_repeats_the_run_bit_for_bit(run, tmp_path):
+    run("--model.dropout=0.4", "--seed_everything=3")
+    config = run.root / "checkpoints" / "config.yaml"
+    saved = yaml.safe_load(config.read_text())
+    assert saved["model"]["dropout"] == 0.4
+    assert "ckpt_path" not in saved
+    train.main([f"--config={config}", f"--trainer.default_root_dir={tmp_path / 'again'}"])
+    first, again = (read_checkpoint(root / "checkpoints" / "last.ckpt") for root in (run.root, tmp_path / "again"))
+    for name, weight in first["state_dict"].items():
+        assert torch.equal(weight, again["state_dict"][name])
+
+
+def test_training_stops_early_only_when_asked_to(run):
+    stuck = ["--model.learning_rate=1e-12", "--data.augment=false", "--trainer.max_epochs=4"]
+    run(*stuck, "--trainer.early_stopping_patience=1")
+    stopped = json.loads((run.root / "reports" / "metrics.json").read_text())["epochs"]
+    run(*stuck)
+    assert stopped < 4 == json.loads((run.root / "reports" / "metrics.json").read_text())["epochs"]
+
+
+def test_help_fits_two_screens_and_names_the_knobs(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as caught:
+        TrainCLI(["--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    assert len(text.splitlines()) <= 80
+    knobs = (
+        "max_epochs accelerator devices num_nodes strategy precision deterministic early_stopping_patience"
+        " ckpt_path seed_everything config print_config batch_size val_fraction data_dir learning_rate dropout"
+    )
+    for knob in knobs.split(" "):
+        assert knob in text
+
+
+def test_print_config_prints_what_config_takes(capsys):
+    with pytest.raises(SystemExit) as caught:
+        TrainCLI(["--model.dropout=0.3", "--print_config"])
+    assert caught.value.code == 0
+    assert yaml.safe_load(capsys.readouterr().out)["model"]["dropout"] == 0.3
+
+
+BAD = {
+    "unknown option": (["--data.batchsize=3"], "batchsize"),
+    "not a number": (["--data.batch_size=many"], "many"),
+    "no batch": (["--data.batch_size=0"], "data.batch_size is 0; it must be 1 or more"),
+    "negative learning rate": (["--model.learning_rate=-1"], "model.learning_rate is -1"),
+    "nothing to train on": (["--data.val_fraction=1"], "data.val_fraction is 1.0"),
+    "no epochs": (["--trainer.max_epochs=0"], "trainer.max_epochs is 0"),
+    "precision": (["--trainer.precision=12"], "12"),
+    "accelerator": (["--trainer.accelerator=abacus"], "accelerator abacus"),
+    "devices": (["--trainer.devices=some"], "devices some"),
+    "strategy": (["--trainer.strategy=luck"], "strategy luck"),
+    "seed": (["--seed_everything=-1"], "seed_everything is -1"),
+    "missing config": (["--config=no.yaml"], "no.yaml"),
+    "missing checkpoint": (["--ckpt_path=no.ckpt"], "No checkpoint no.ckpt"),
+    "foreign checkpoint": (["--ckpt_path=README.md"], "README.md is damaged or not a checkpoint"),
+    "data_dir is a file": (["--data.data_dir=README.md"], "data_dir is README.md, a file"),
+    "output folder is a file": (["--trainer.default_root_dir=README.md"], "README.md"),
+    "output folder cannot be made": (["--trainer.default_root_dir=/proc/digitnet"], "/proc/digitnet"),
+}
+
+
+@pytest.mark.parametrize(("options", "says"), BAD.values(), ids=BAD)
+def test_bad_input_gets_one_clear_line_and_status_2(run, options, says, capsys):
+    with pytest.raises(SystemExit) as caught:
+        run(*options)
+    assert caught.value.code == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("error: ")
+    assert says in lines[0]
+    assert not run.root.exists(), "nothing is written"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
+def test_a_gpu_asked_for_where_there_is_none_is_one_clear_line(run, capsys):
+    with pytest.raises(SystemExit) as caught:
+        run("--trainer.accelerator=gpu")
+    assert caught.value.code == 2
+    assert "accelerator gpu" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "then", "now"),
+    [("model.dropout", "0.4", "0.25"), ("data.batch_size", "32", "16"), ("seed_everything", "5", "0")],
+)
+def test_resuming_with_other_options_says_which_and_how_to_go_on(run, capsys, option, then, now):
+    run("--trainer.max_epochs=1", f"--{option}={then}")
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as caught:
+        run(f"--ckpt_path={run.root / 'checkpoints' / 'last.ckpt'}")
+    assert caught.value.code == 2
+    line = capsys.readouterr().err.strip()
+    assert f"--{option} {then}" in line
+    assert f"this run has {now}" in line
+
+
+def test_weights_alone_cannot_be_resumed(run, tmp_path, capsys):
+    run("--trainer.max_epochs=1")
+    whole = read_checkpoint(run.root / "checkpoints" / "last.ckpt")
+    torch.save({key: whole[key] for key in ("state_dict", "hyper_parameters")}, tmp_path / "weights.ckpt")
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as caught:
+        run(f"--ckpt_path={tmp_path / 'weights.ckpt'}")
+    assert caught.value.code == 2
+    assert "holds weights but not the state of a run" in capsys.readouterr().err
+
+
+def test_torch_and_torchvision_that_do_not_fit_are_one_clear_line(tmp_path):
+    """A stand-in for torchvision that fails as the real one does beside another build of torch."""
+    (tmp_path / "torchvision").mkdir()
+    (tmp_path / "torchvision" / "__init__.py").write_text(
+        "raise RuntimeError('operator torchvision::nms does not exist')"
+    )
+    result = subprocess.run(
+        [sys.executable, "train.py"], cwd=ROOT, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: The installed torch and torchvision are builds that do not fit")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_one_epoch_of_the_real_mnist_reads_98_5_percent_of_the_test_set(real_mnist, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    train.main([f"--data.data_dir={real_mnist}", f"--trainer.default_root_dir={tmp_path}", "--trainer.max_epochs=1"])
+    figures = json.loads((tmp_path / "reports" / "metrics.json").read_text())
+    assert figures["test_accuracy"] >= 0.985
