@@ -19,16 +19,14 @@ Metrics = dict[str, float]
 
 
 class EpochSeed(Callback):
-    """Sets torch's generators from seed, epoch and rank before each epoch.
+    """Sets torch's generators from the data module's seed, the epoch and the rank before each epoch.
 
     So dropout and augmentation draw the same in a resumed run as in one that was never stopped.
     """
 
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
-
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        torch.manual_seed(random_seed(self.seed, trainer.current_epoch, trainer.global_rank))
+        seed = trainer.datamodule.seed  # type: ignore[attr-defined]
+        torch.manual_seed(random_seed(seed, trainer.current_epoch, trainer.global_rank))
 
 
 class History(Callback):

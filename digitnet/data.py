@@ -62,11 +62,11 @@ class MNISTDataModule(LightningDataModule):
     A batch is ink, float32 (N, 1, 28, 28) in [0, 1] with 0 = blank, and labels, int64 (N,).
 
     Args:
-        data_dir: Folder of the data; the four files lie in its MNIST/raw, or are fetched to there.
-        batch_size: Images in a training batch (on each device).
-        val_fraction: Part of the 60,000 training images held back for validation.
-        augment: Train on slightly turned, scaled, slanted and shifted images, new ones in every epoch.
-        seed: Fixes the order of the training images.
+        data_dir: The files lie in its MNIST/raw, or are fetched to there.
+        batch_size: Training images in a batch, on each device.
+        val_fraction: Part of the 60,000 images held back for validation.
+        augment: Turn, scale, slant and shift training images a little.
+        seed: Fixes what is drawn at random.
     """
 
     def __init__(

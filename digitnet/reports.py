@@ -32,8 +32,8 @@ class Report(Callback):
     Needs a MNISTDataModule and a `History` among the trainer's callbacks.
     """
 
-    def __init__(self, folder: Path, history: History, seed: int) -> None:
-        self.folder, self.history, self.seed = folder, history, seed
+    def __init__(self, folder: Path, history: History) -> None:
+        self.folder, self.history = folder, history
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
@@ -77,14 +77,14 @@ class Report(Callback):
             "images_per_second": round(train_images * len(rows) / sum(row["train_seconds"] for row in rows), 1),
             "epochs": len(rows),
             "best_epoch": rows.index(best) + 1,
-            "seed": self.seed,
+            "seed": trainer.datamodule.seed,  # type: ignore[attr-defined]
             **{f"test_accuracy_of_{digit}": accuracy for digit, accuracy in enumerate(per_class.tolist())},
             "digitnet_version": __version__,
             **{f"{package}_version": version(package) for package in ("torch", "torchvision", "lightning")},
             "python_version": platform.python_version(),
             "device": _device_name(trainer.strategy.root_device),
             "devices": trainer.world_size,
-            "cpu": _cpu_name(),
+            "cpu": cpu_name(),
             "cpu_cores": os.cpu_count(),
         }
 
@@ -144,7 +144,7 @@ def _draw_sheet(images: Tensor, captions: Sequence[str], title: str) -> Figure:
     for cell, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
         axes.axis("off")
         if cell < len(images):
-            axes.imshow(images[cell], cmap="gray_r", vmin=0, vmax=255)
+            axes.imshow(images[cell].numpy(), cmap="gray_r", vmin=0, vmax=255)
             axes.set_title(captions[cell], fontsize=8, pad=2)
     return figure
 
@@ -183,7 +183,8 @@ def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """What the processor calls itself."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()  # platform.processor() is empty on Linux
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))

@@ -32,22 +32,20 @@ def build_trainer(
     early_stopping_patience: int | None = None,
     default_root_dir: str = ".",
     callbacks: list | None = None,
-    seed: int = 0,
 ) -> Trainer:
     """A Lightning Trainer with digitnet's checkpoints, logs and progress display.
 
     Args:
-        max_epochs: Times to go through the training images.
-        accelerator: auto (a GPU if there is one, else the CPU), cpu, gpu, mps ...
-        devices: How many devices or processes on each machine, or auto for all.
+        max_epochs: Times over the images.
+        accelerator: auto: a GPU, else the CPU.
+        devices: On each machine.
         num_nodes: How many machines.
-        strategy: auto, or ddp for several devices.
-        precision: 32-true, bf16-mixed or 16-mixed.
-        deterministic: Bit-for-bit repeatable on a GPU too, at some cost in speed; on the CPU it always is.
-        early_stopping_patience: Stop after this many epochs without a lower val/loss; off unless given.
-        default_root_dir: Folder in which checkpoints/, reports/ and logs/ are made.
+        strategy: ddp for several devices.
+        precision: Of the arithmetic.
+        deterministic: Repeatable bit for bit on a GPU too.
+        early_stopping_patience: Epochs without a lower val/loss after which to stop.
+        default_root_dir: Where checkpoints/, reports/ and logs/ are made.
         callbacks: More Lightning callbacks.
-        seed: Fixes what dropout and augmentation draw.
     """
     for name, value, least in [
         ("max_epochs", max_epochs, 1),
@@ -60,11 +58,11 @@ def build_trainer(
     on_terminal = sys.stdout.isatty()
     history = History(print_epochs=not on_terminal)
     own_callbacks: list[Callback] = [
-        EpochSeed(seed),
+        EpochSeed(),
         LearningRateMonitor(logging_interval="epoch"),
         history,
         BestAndLast(root / "checkpoints"),
-        Report(root / "reports", history, seed),
+        Report(root / "reports", history),
     ]
     if on_terminal:
         own_callbacks.append(RichProgressBar(leave=True))
@@ -85,6 +83,7 @@ def build_trainer(
             logger=[tensorboard, CSVLogger(root / "logs", name="csv", version=tensorboard.version)],
             plugins=[WholeCheckpointIO()],
             use_distributed_sampler=False,  # the data module shares out the images itself, none twice
+            log_every_n_steps=1,  # only whole epochs are logged; more than an epoch has steps draws a warning
             num_sanity_val_steps=0,  # a test run of the validation guards against bugs that the tests find
             enable_progress_bar=on_terminal,
             enable_model_summary=on_terminal,
@@ -96,6 +95,16 @@ def build_trainer(
         ) from error
 
 
+def quieten() -> None:
+    """Keeps Lightning from saying what a user of digitnet can do nothing about."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # hints and adverts; what matters we say ourselves
+    # Said of any loader without worker processes; ours are quicker without (see MNISTDataModule).
+    warnings.filterwarnings("ignore", message=".*does not have many workers")
+    # Lightning's own use of torch.
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")
+
+
 class TrainCLI(LightningCLI):
     """The options of train.py: those of `build_trainer`, `DigitNet` and `MNISTDataModule`, a seed and a checkpoint.
 
@@ -103,12 +112,7 @@ class TrainCLI(LightningCLI):
     """
 
     def __init__(self, args: ArgsType = None) -> None:
-        for name in ("lightning.pytorch", "lightning.fabric"):
-            logging.getLogger(name).setLevel(logging.WARNING)  # hints and adverts; what matters we say ourselves
-        # Said of any loader without worker processes; ours are quicker without (see MNISTDataModule).
-        warnings.filterwarnings("ignore", message=".*does not have many workers")
-        # Lightning's own use of torch; nothing that a user of digitnet could change.
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")
+        quieten()
         super().__init__(
             DigitNet,
             MNISTDataModule,
@@ -127,14 +131,11 @@ class TrainCLI(LightningCLI):
         )
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument(
-            "--seed_everything", type=int, default=0, help="Fixes the first weights and all that is drawn later."
-        )
+        parser.add_argument("--seed_everything", type=int, default=0, help="Fixes all that is random.")
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument("--ckpt_path", type=str | None, help="Go on from this checkpoint, for example last.ckpt.")
+        parser.add_argument("--ckpt_path", type=str | None, help="Go on from this last.ckpt.")
         parser.link_arguments("seed_everything", "data.seed")
-        parser.link_arguments("seed_everything", "trainer.seed")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         try:
