@@ -4,8 +4,28 @@ This package imports without torch, so that programs which only read digits need
 Training lives in `digitnet.data`, `digitnet.model` and `digitnet.trainer`; start with `train.py`.
 """
 
-from digitnet.errors import CheckpointError, ConfigError, DatasetError, DigitnetError
+from digitnet.classifier import DigitClassifier, Prediction
+from digitnet.errors import (
+    CheckpointError,
+    ConfigError,
+    DatasetError,
+    DigitnetError,
+    ExportError,
+    ModelError,
+    PictureError,
+)
 
 __version__ = "0.1.0"
 
-__all__ = ["CheckpointError", "ConfigError", "DatasetError", "DigitnetError", "__version__"]
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "DatasetError",
+    "DigitClassifier",
+    "DigitnetError",
+    "ExportError",
+    "ModelError",
+    "PictureError",
+    "Prediction",
+    "__version__",
+]

@@ -25,6 +25,18 @@ class CheckpointError(DigitnetError):
     """A checkpoint is missing, damaged, not one of digitnet's, or does not fit the run."""
 
 
+class ExportError(DigitnetError):
+    """The exported file is not what was asked for, or does not compute what the checkpoint does."""
+
+
+class ModelError(DigitnetError):
+    """An ONNX file is missing, damaged, or not one of digitnet's."""
+
+
+class PictureError(DigitnetError, ValueError):
+    """A picture cannot be read: not a picture, damaged, too large, or an array of the wrong kind."""
+
+
 class Interrupted(SystemExit):
     """Ctrl-C or SIGTERM arrived. Exits with the shell's status for the signal (130 or 143)."""
 
@@ -51,6 +63,8 @@ def one_line_errors() -> Iterator[None]:
     except Interrupted as interrupt:
         print(f"Interrupted ({interrupt.signal_name}).", file=sys.stderr)
         raise
+    except ExportError as error:
+        _fail(str(error), status=1)
     except DigitnetError as error:
         _fail(str(error))
     except ModuleNotFoundError as error:
@@ -71,6 +85,6 @@ def one_line_errors() -> Iterator[None]:
             signal.signal(signum, handler)
 
 
-def _fail(message: str) -> NoReturn:
+def _fail(message: str, status: int = 2) -> NoReturn:
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    raise SystemExit(2)
+    raise SystemExit(status)

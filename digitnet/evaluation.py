@@ -1,0 +1,96 @@
+"""How well labelled pictures are read: accuracy, calibration, confusion, and the worst mistakes as a picture."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from digitnet.classifier import Prediction
+from digitnet.files import write_file
+
+BINS = 15  # of confidence, as in the paper named below
+MOST_MISTAKES = 60
+CELL, CAPTION, COLUMNS, ENLARGED = 112, 26, 10, 3  # pixels, pixels, cells in a row, times 28
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One picture: where it is from, the digit it shows, and what it was read as."""
+
+    name: str
+    label: int
+    prediction: Prediction
+
+    @property
+    def right(self) -> bool:
+        return self.prediction.label == self.label
+
+
+def accuracy(readings: Sequence[Reading]) -> float:
+    """Part of the pictures read as what they show; 'no digit' counts as wrong."""
+    return sum(reading.right for reading in readings) / len(readings)
+
+
+def calibration_error(readings: Sequence[Reading]) -> float:
+    """Expected calibration error in [0, 1]: how far confidence lies from accuracy, on average over bins of confidence.
+
+    After C. Guo et al., "On Calibration of Modern Neural Networks" (2017), https://arxiv.org/abs/1706.04599
+    """
+    confidence = np.array([reading.prediction.confidence for reading in readings])
+    right = np.array([reading.prediction.probabilities.argmax() == reading.label for reading in readings])
+    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    gaps = [abs((right[bins == b] - confidence[bins == b]).sum()) for b in range(BINS)]
+    return float(sum(gaps) / len(readings))
+
+
+def confusion(readings: Sequence[Reading]) -> np.ndarray:
+    """int64 (10, 11): how often the digit of a row was read as the digit of a column; the last column is 'no digit'."""
+    table = np.zeros((10, 11), np.int64)
+    for reading in readings:
+        read_as = reading.prediction.label
+        table[reading.label, 10 if read_as is None else read_as] += 1
+    return table
+
+
+def summarise(readings: Sequence[Reading]) -> str:
+    """The figures as text."""
+    wrong = sum(not reading.right for reading in readings)
+    header = "is \\ read as" + "".join(f"{name:>6}" for name in [*map(str, range(10)), "none"])
+    rows = [
+        f"{digit:>11} " + "".join(f"{count or '.':>6}" for count in row)
+        for digit, row in enumerate(confusion(readings))
+        if row.any()
+    ]
+    return "\n".join(
+        [
+            f"accuracy           {accuracy(readings):.2%} ({wrong:,} of {len(readings):,} wrong)",
+            f"calibration error  {calibration_error(readings):.2%} (ECE, {BINS} bins)",
+            header,
+            *rows,
+        ]
+    )
+
+
+def draw_mistakes(readings: Sequence[Reading], path: Path) -> bool:
+    """Writes a sheet of what the network saw where it was wrong, surest first, as PNG; False where it never was."""
+    mistakes = sorted((r for r in readings if not r.right), key=lambda r: -r.prediction.confidence)[:MOST_MISTAKES]
+    if not mistakes:
+        return False
+    rows = -(-len(mistakes) // COLUMNS)
+    sheet = Image.new("L", (min(len(mistakes), COLUMNS) * CELL, rows * (CELL + CAPTION)), 255)
+    draw = ImageDraw.Draw(sheet)
+    for place, reading in enumerate(mistakes):
+        x, y = place % COLUMNS * CELL, place // COLUMNS * (CELL + CAPTION)
+        ink = Image.fromarray(255 - np.rint(reading.prediction.framed * 255).astype(np.uint8))
+        side = 28 * ENLARGED
+        sheet.paste(ink.resize((side, side), Image.Resampling.NEAREST), (x + (CELL - side) // 2, y + CAPTION))
+        read_as = "none" if reading.prediction.label is None else reading.prediction.label
+        draw.text((x + 6, y), f"{reading.label} as {read_as}, {reading.prediction.confidence:.0%}", fill=0)
+        draw.text((x + 6, y + 12), Path(reading.name).name[:17], fill=90)
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG")
+    write_file(path, buffer.getvalue())
+    return True
