@@ -1,0 +1,139 @@
+import numpy as np
+import pytest
+import torch
+from torchvision.datasets import MNIST
+
+from digitnet.framing import Framing
+from tests.framing_oracle import frame
+
+SAME = 1e-4  # how far two ways of computing the same ink may lie apart: float32 sums in another order
+framing = Framing()
+
+
+def framed(images: np.ndarray) -> np.ndarray:
+    with torch.inference_mode():
+        return framing(torch.from_numpy(images))[0].numpy()
+
+
+def stroke(height=90, width=70, ground=250, ink=20, channels=1, top=20, left=15):
+    """A seven, more or less: a bar and a slanted stroke."""
+    image = np.full((height, width, channels), ground, np.uint8)
+    image[top : top + 5, left : left + 30] = ink
+    for step in range(45):
+        image[top + step, left + 28 - step // 2 : left + 33 - step // 2] = ink
+    return image
+
+
+def made_picture(random: np.random.Generator, largest: int) -> np.ndarray:
+    """Anything: blank, one pixel, noise, blocks, blocks on a gradient with noise, cut at the border, RGBA ..."""
+    height, width = (int(np.exp(random.uniform(0, np.log(largest)))) for _ in range(2))
+    channels, ground, kind = random.choice([1, 3, 4]), random.integers(256), random.integers(7)
+    image = np.full((height, width, channels), ground, np.uint8)
+    if kind == 1:
+        image = random.integers(0, 256, image.shape, dtype=np.uint8)
+    elif kind == 2:
+        image[random.integers(height), random.integers(width)] = 255 - ground
+    elif kind in (3, 4, 5):
+        for _ in range(random.integers(1, 5)):
+            y, x = random.integers(height), random.integers(width)
+            image[y : y + random.integers(1, height + 1), x : x + random.integers(1, width // 5 + 2)] = random.integers(
+                256
+            )
+    if kind in (4, 6):
+        gradient = np.linspace(0, 60, width)[None, :, None] + random.normal(0, 5, (height, width, 1))
+        image = np.clip(image + gradient, 0, 255).astype(np.uint8)
+    if channels == 4:
+        image[..., 3] = random.choice([0, 255], (height, width)) if kind % 2 else 255
+    return image
+
+
+def agrees(image: np.ndarray) -> None:
+    wanted, blank = frame(image)
+    with torch.inference_mode():
+        ink, is_blank = framing(torch.from_numpy(image[None]))
+    assert bool(is_blank[0]) == blank, image.shape
+    assert np.abs(ink[0].numpy() - wanted).max() <= SAME, image.shape
+
+
+def test_it_agrees_with_the_oracle_on_thousands_of_made_pictures():
+    random = np.random.default_rng(0)
+    for _ in range(2000):
+        agrees(made_picture(random, largest=200))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1), (2, 2), (2000, 3000)])
+def test_it_agrees_with_the_oracle_at_extreme_sizes(shape):
+    random = np.random.default_rng(1)
+    image = np.full((*shape, 3), 240, np.uint8)
+    agrees(image)
+    image[shape[0] // 3 : shape[0] // 2 + 1, shape[1] // 4 : shape[1] // 3 + 1] = 30
+    agrees(image)
+    agrees(np.clip(image + random.normal(0, 3, image.shape), 0, 255).astype(np.uint8))
+
+
+def test_mnist_images_come_back_unchanged(real_mnist):
+    images = torch.cat([MNIST(real_mnist, train=train).data for train in (True, False)])
+    with torch.inference_mode():
+        ink = torch.cat([framing(part[..., None])[0] for part in images.split(1000)])
+    unchanged = (ink - images.float() / 255).abs().amax((1, 2)) <= 1.01 / 255
+    assert unchanged.float().mean() >= 0.9995
+
+
+def test_it_agrees_with_the_oracle_on_mnist(real_mnist):
+    for image in MNIST(real_mnist, train=False).data[:1000]:
+        agrees(image[..., None].numpy())
+
+
+def test_moving_the_digit_changes_nothing():
+    assert np.abs(framed(stroke()[None]) - framed(stroke(top=40, left=33)[None])).max() <= SAME
+
+
+def test_more_ground_round_the_digit_changes_nothing():
+    padded = np.pad(stroke(), ((30, 7), (2, 90), (0, 0)), constant_values=250)
+    assert np.abs(framed(stroke()[None]) - framed(padded[None])).max() <= SAME
+
+
+def test_light_on_dark_reads_as_dark_on_light():
+    assert np.abs(framed(stroke()[None]) - framed(255 - stroke()[None])).max() <= SAME
+
+
+def test_twice_the_pixels_read_the_same():
+    larger = stroke().repeat(2, 0).repeat(2, 1)
+    assert np.abs(framed(stroke()[None]) - framed(larger[None])).max() <= SAME
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_colour_and_an_opaque_alpha_change_nothing(channels):
+    image = stroke(channels=channels)
+    image[..., 3:] = 255
+    assert np.abs(framed(stroke()[None]) - framed(image[None])).max() <= SAME
+
+
+@pytest.mark.parametrize("ink", [0, 255])
+def test_a_stroke_on_transparent_ground_reads_as_on_paper(ink):
+    image = np.zeros((90, 70, 4), np.uint8)
+    image[..., :3] = ink
+    image[..., 3:] = 255 * (stroke() < 128)
+    assert np.abs(framed(stroke()[None]) - framed(image[None])).max() <= SAME
+
+
+def test_a_batch_reads_as_its_pictures_one_by_one():
+    random = np.random.default_rng(2)
+    batch = random.integers(0, 256, (8, 50, 40, 3), dtype=np.uint8)
+    batch[:4] = [stroke(50, 40, channels=3, top=top, left=2) for top in range(4)]
+    batch[7] = 99
+    one_by_one = np.concatenate([framed(image[None]) for image in batch])
+    assert np.abs(framed(batch) - one_by_one).max() <= 1e-6
+
+
+@pytest.mark.parametrize("level", [0, 17, 255])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_a_blank_picture_is_blank_and_never_nan(level, channels):
+    ink, blank = framing(torch.full((2, 33, 44, channels), level, dtype=torch.uint8))
+    assert blank.all()
+    assert (ink == 0).all()
+
+
+def test_contrast_below_sixteen_grey_levels_is_blank():
+    assert framing(torch.from_numpy(stroke(ground=200, ink=185)[None]))[1].all()
+    assert not framing(torch.from_numpy(stroke(ground=200, ink=184)[None]))[1].any()
