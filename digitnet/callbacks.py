@@ -1,19 +1,22 @@
 """What happens around the epochs of a run: fixed seeds, checkpoints, and the record of how it went."""
 
+import math
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, Checkpoint
+from lightning.pytorch.callbacks import Callback, Checkpoint, RichProgressBar
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
 
-from digitnet.checkpoint import read_checkpoint
+from digitnet.checkpoint import save_network
 from digitnet.data import random_seed
-from digitnet.errors import CheckpointError, Interrupted
+from digitnet.errors import CheckpointError, DigitnetError, DivergedError, Interrupted
 from digitnet.files import write_file
+from digitnet.model import DigitNet
 
 Metrics = dict[str, float]
 
@@ -69,60 +72,87 @@ class History(Callback):
         return {"rows": self.rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.rows = state_dict["rows"]
+        self.rows = [{name: float(row[name]) for name in (*_METRICS, *_TIMES)} for row in state_dict["rows"]]
 
 
 _METRICS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
+_TIMES = ("seconds", "train_seconds")
 
 
 class BestAndLast(Checkpoint):
-    """Keeps best.ckpt, the epoch with the lowest val/loss, and last.ckpt, the last whole epoch of this run.
+    """Keeps best.ckpt, the network of the epoch with the lowest val/loss, and last.ckpt, the run up to its last epoch.
 
     val/loss rather than val/accuracy, for it tells apart epochs that get the same few images wrong, and rewards
     probabilities that mean what they say. last.ckpt is there from the first step on, so that a run can be resumed
-    whenever it stops. Lightning's ModelCheckpoint stores absolute paths in each file, forgets the best score when
-    the folder moves, and writes no last.ckpt after an epoch that was not the best.
+    whenever it stops; it carries the best weights too, so that it can be resumed wherever it is taken. Lightning's
+    ModelCheckpoint stores absolute paths in each file, forgets the best score when the folder moves, and writes no
+    last.ckpt after an epoch that was not the best.
     """
 
     def __init__(self, folder: Path) -> None:
         self.best_path = folder / "best.ckpt"
         self.last_path = folder / "last.ckpt"
         self.best_loss = float("inf")
+        self.best_weights: dict[str, Tensor] | None = None
+        self._training = False
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.best_weights is not None:  # resumed: what lies there may be another run's
+            self._save_best(trainer, pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.best_loss < float("inf") and not self._best_is_of_this_run():
-            self.best_loss = float("inf")
+        self._training = True
         trainer.save_checkpoint(self.last_path, weights_only=False)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         loss = trainer.callback_metrics["val/loss"].item()
+        if not math.isfinite(loss):
+            raise DivergedError(
+                f"val/loss is {loss} after epoch {trainer.current_epoch + 1}: training diverged."
+                f" Try less than --model.learning_rate {pl_module.hparams['learning_rate']}"
+            )
         if loss < self.best_loss:
             self.best_loss = loss
-            trainer.save_checkpoint(self.best_path, weights_only=False)
+            self.best_weights = {name: weight.cpu().clone() for name, weight in pl_module.state_dict().items()}
+            self._save_best(trainer, pl_module)
         trainer.save_checkpoint(self.last_path, weights_only=False)
 
+    def _save_best(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero:
+            assert isinstance(pl_module, DigitNet)
+            assert self.best_weights is not None
+            save_network(self.best_path, self.best_weights, pl_module)
+
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        interrupted = trainer.state.fn == TrainerFn.FITTING and isinstance(exception, Interrupted)
-        if interrupted and trainer.is_global_zero and self.last_path.exists():
+        if trainer.state.fn != TrainerFn.FITTING:
+            return
+        if isinstance(exception, Interrupted) and trainer.is_global_zero and self._training:
             print(
                 f"\nStopped in epoch {trainer.current_epoch + 1} of {trainer.max_epochs}. Nothing up to its start"
                 f" is lost. Go on: python train.py --ckpt_path {self.last_path} (and the same options)",
                 flush=True,
             )
-
-    def _best_is_of_this_run(self) -> bool:
-        # A run may be resumed in another folder, where there is no best.ckpt or another run's.
-        try:
-            best = read_checkpoint(self.best_path)
-        except CheckpointError:
-            return False
-        return best.get("callbacks", {}).get(self.state_key) == self.state_dict()
+        elif trainer.ckpt_path and not self._training and not isinstance(exception, (DigitnetError, OSError)):
+            raise CheckpointError(
+                f"{trainer.ckpt_path} is damaged: the run cannot be restored from it ({type(exception).__name__})."
+                " Use a last.ckpt that train.py wrote"
+            ) from exception
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best_loss": self.best_loss}
+        return {"best_loss": self.best_loss, "best_weights": self.best_weights}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best_loss = state_dict["best_loss"]
+        self.best_loss, self.best_weights = float(state_dict["best_loss"]), state_dict["best_weights"]
+
+
+class EpochBar(RichProgressBar):
+    """Lightning's progress bar, counting epochs from 1 and without the number of the log folder."""
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return f"Epoch {current_epoch + 1}/{self.trainer.max_epochs}"
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
 
 
 class SaveConfig(SaveConfigCallback):

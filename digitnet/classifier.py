@@ -189,6 +189,8 @@ def _decode(file: BinaryIO, size: int, name: str) -> np.ndarray:
         raise PictureError(f"{name}: not a picture in one of the formats {', '.join(FORMATS)}") from error
     except PictureError:
         raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise PictureError(f"{name}: {error}; at most {MOST_PIXELS:,} are read") from error
     except Exception as error:  # damaged files fail in Pillow's decoders in many ways
         raise PictureError(f"{name}: damaged, cannot be decoded ({type(error).__name__})") from error
 

@@ -78,6 +78,8 @@ class MNISTDataModule(LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if not data_dir:
+            raise ConfigError("data.data_dir is empty; it must name a folder, for example data")
         if batch_size < 1:
             raise ConfigError(f"data.batch_size is {batch_size}; it must be 1 or more, for example 128")
         if not 0 < val_fraction < 1:

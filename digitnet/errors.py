@@ -25,6 +25,10 @@ class CheckpointError(DigitnetError):
     """A checkpoint is missing, damaged, not one of digitnet's, or does not fit the run."""
 
 
+class DivergedError(DigitnetError):
+    """Training went wrong: the loss is no longer a number."""
+
+
 class ExportError(DigitnetError):
     """The exported file is not what was asked for, or does not compute what the checkpoint does."""
 
@@ -63,11 +67,13 @@ def one_line_errors() -> Iterator[None]:
     except Interrupted as interrupt:
         print(f"Interrupted ({interrupt.signal_name}).", file=sys.stderr)
         raise
-    except ExportError as error:
+    except (DivergedError, ExportError) as error:
         _fail(str(error), status=1)
     except DigitnetError as error:
         _fail(str(error))
     except ModuleNotFoundError as error:
+        if error.name is None:
+            raise
         _fail(f"The package {error.name!r} is missing. Install what training takes: pip install '.[train]'")
     except OSError as error:
         if error.errno is None or "libtorch" in str(error):

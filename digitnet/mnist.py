@@ -42,6 +42,8 @@ def fetch_mnist(data_dir: str | Path) -> None:
     if not wanted:
         return
     for name in wanted:
+        if (raw / name).is_dir():
+            raise DatasetError(f"{raw / name} is a folder where a file of MNIST belongs. Move it away")
         print(f"{raw / name} is {'damaged: replacing it' if (raw / name).exists() else 'not there: fetching it'}.")
     raw.mkdir(parents=True, exist_ok=True)
 

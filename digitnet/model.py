@@ -14,6 +14,8 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from digitnet.errors import ConfigError
 
+SHOW_EVERY = 20  # steps between what the progress bar shows of the batch at hand
+
 
 class DigitNet(LightningModule):
     """Two convolutions, two poolings, two dense layers: ink in, one logit for each digit out.
@@ -89,6 +91,9 @@ class DigitNet(LightningModule):
         loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
         self.train_loss.update(loss.detach(), len(labels))
         self.train_accuracy.update(logits, labels)
+        if batch_idx % SHOW_EVERY == 0:
+            accuracy = (logits.argmax(1) == labels).float().mean()
+            self.log_dict({"loss": loss.detach(), "accuracy": accuracy}, prog_bar=True, logger=False)
         if self.trainer.is_last_batch:  # logging at every step would take a tenth of the epoch
             self.log("train/loss", self.train_loss, on_step=False, on_epoch=True, prog_bar=True)
             self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True, prog_bar=True)

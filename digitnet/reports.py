@@ -154,8 +154,11 @@ def draw_curves(rows: Sequence[Metrics]) -> Figure:
     figure = Figure(figsize=(10, 4), layout="constrained")
     epochs = range(1, len(rows) + 1)
     for axes, metric in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
-        for split, style in (("train", "o--"), ("val", "o-")):
-            axes.plot(epochs, [row[f"{split}/{metric}"] for row in rows], style, label=split)
+        for split, style, label in (
+            ("train", "o--", "train (distorted, with dropout, while it learnt)"),
+            ("val", "o-", "val (as it is, after the epoch)"),
+        ):
+            axes.plot(epochs, [row[f"{split}/{metric}"] for row in rows], style, label=label)
         axes.set(xlabel="epoch", ylabel=metric, title=metric)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)

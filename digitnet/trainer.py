@@ -8,15 +8,15 @@ from typing import Literal
 
 from jsonargparse import ArgumentError
 from lightning import Callback, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, RichProgressBar
+from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from digitnet.callbacks import BestAndLast, EpochSeed, History, SaveConfig
+from digitnet.callbacks import BestAndLast, EpochBar, EpochSeed, History, SaveConfig
 from digitnet.checkpoint import WholeCheckpointIO, check_resumable
 from digitnet.data import MNISTDataModule
-from digitnet.errors import CheckpointError, ConfigError
+from digitnet.errors import ConfigError
 from digitnet.model import DigitNet
 from digitnet.reports import Report
 
@@ -54,6 +54,9 @@ def build_trainer(
     ]:
         if value is not None and value < least:
             raise ConfigError(f"trainer.{name} is {value}; it must be {least} or more")
+    for callback in callbacks or []:
+        if not isinstance(callback, Callback):
+            raise ConfigError(f"trainer.callbacks has {callback!r}, which is no Lightning callback")
     root = Path(default_root_dir)
     on_terminal = sys.stdout.isatty()
     history = History(print_epochs=not on_terminal)
@@ -65,12 +68,12 @@ def build_trainer(
         Report(root / "reports", history),
     ]
     if on_terminal:
-        own_callbacks.append(RichProgressBar(leave=True))
+        own_callbacks.append(EpochBar(leave=True))
     if early_stopping_patience:
         own_callbacks.append(EarlyStopping("val/loss", patience=early_stopping_patience))
     tensorboard = TensorBoardLogger(root / "logs", name="tensorboard")
     try:
-        return Trainer(
+        trainer = Trainer(
             max_epochs=max_epochs,
             accelerator=accelerator,
             devices=devices,
@@ -86,13 +89,16 @@ def build_trainer(
             log_every_n_steps=1,  # only whole epochs are logged; more than an epoch has steps draws a warning
             num_sanity_val_steps=0,  # a test run of the validation guards against bugs that the tests find
             enable_progress_bar=on_terminal,
-            enable_model_summary=on_terminal,
+            enable_model_summary=False,
         )
-    except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
+    except (MisconfigurationException, ModuleNotFoundError, ValueError, TypeError, RuntimeError) as error:
         raise ConfigError(
             f"This machine cannot train with accelerator {accelerator}, devices {devices}, strategy {strategy},"
             f" precision {precision} ({str(error).split('. ')[0]}). Without these options it trains on what it has"
         ) from error
+    if precision == "16-mixed" and trainer.strategy.root_device.type == "cpu":
+        raise ConfigError("trainer.precision 16-mixed takes a GPU; on the CPU use 32-true or bf16-mixed")
+    return trainer
 
 
 def quieten() -> None:
@@ -101,6 +107,8 @@ def quieten() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)  # hints and adverts; what matters we say ourselves
     # Said of any loader without worker processes; ours are quicker without (see MNISTDataModule).
     warnings.filterwarnings("ignore", message=".*does not have many workers")
+    # Said before `build_trainer` refuses it.
+    warnings.filterwarnings("ignore", message=".*AMP with fp16 is not supported on CPU")
     # Lightning's own use of torch.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")
 
@@ -147,11 +155,8 @@ class TrainCLI(LightningCLI):
 
     def after_instantiate_classes(self) -> None:
         if self.config.ckpt_path is not None:
-            check_resumable(self.config.ckpt_path, self.model, self.datamodule)
+            check_resumable(Path(self.config.ckpt_path), self.model, self.datamodule)
 
     def best_checkpoint(self) -> Path:
-        """Where this run's best.ckpt lies. Raises CheckpointError where it has been taken away."""
-        path = next(c.best_path for c in self.trainer.callbacks if isinstance(c, BestAndLast))  # type: ignore[attr-defined]
-        if not path.exists():
-            raise CheckpointError(f"No {path} to test, though the run is over. Put it back, or train again")
-        return path
+        """Where this run's best.ckpt lies."""
+        return next(c.best_path for c in self.trainer.callbacks if isinstance(c, BestAndLast))  # type: ignore[attr-defined]

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shlex
 import struct
 import subprocess
 import sys
@@ -50,16 +51,19 @@ class MadeMNIST:
                 (raw / name).write_bytes(idx(array))
                 self.md5[name] = hashlib.md5(idx(array)).hexdigest()
 
-    def train(self, root: Path, *options: str) -> subprocess.Popen:
-        """Starts `python train.py` on the made data, writing below `root`."""
+    def train(self, root: Path, *options: str, terminal: str | None = None) -> subprocess.Popen:
+        """Starts `python train.py` on the made data, writing below `root`; on a terminal made by `script`, if given."""
         program = (
             "import json, sys; from digitnet import mnist; mnist.MD5.update(json.loads(sys.argv.pop(1)));"
             "sys.argv[0] = 'train.py'; import train; train.main()"
         )
+        command = [sys.executable, "-c", program, json.dumps(self.md5), *self.options(root), *options]
+        if terminal:
+            command = [terminal, "--quiet", "--return", "--command", shlex.join(command), "/dev/null"]
         return subprocess.Popen(
-            [sys.executable, "-c", program, json.dumps(self.md5), *self.options(root), *options],
+            command,
             cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "160", "TERM": "xterm"},
         )  # fmt: skip
 
     def options(self, root: Path) -> list[str]:

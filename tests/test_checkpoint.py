@@ -112,7 +112,30 @@ def test_another_networks_weights_are_refused(content, path):
 def test_weights_of_another_shape_are_refused(content, path):
     content["state_dict"]["dense2.bias"] = torch.zeros(26)
     torch.save(content, path)
-    refused(path, r"its dense2.bias is \[26\] where digitnet has \[10\]")
+    refused(path, r"its dense2.bias is \[26\] float32, digitnet.s is \[10\] float32")
+
+
+def test_a_flipped_bit_in_the_weights_is_refused(content, path):
+    torch.save(content, path)
+    damaged = bytearray(path.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    path.write_bytes(bytes(damaged))
+    refused(path, "is damaged or not a checkpoint")
+
+
+@pytest.mark.parametrize(
+    ("weight", "says"),
+    [
+        (torch.full((10,), float("nan")), "NaN or infinity in dense2.bias"),
+        (torch.zeros(10, dtype=torch.complex64), "is \\[10\\] complex64"),
+        (torch.zeros(10).to_sparse(), "sparse|damaged"),
+        (3, "dense2.bias is missing"),
+    ],
+)
+def test_weights_that_are_no_plain_numbers_are_refused(content, path, weight, says):
+    content["state_dict"]["dense2.bias"] = weight
+    torch.save(content, path)
+    refused(path, says)
 
 
 @pytest.mark.parametrize("content", [[], {}, {"state_dict": 3}, {"state_dict": OrderedDict(), "hyper_parameters": 1}])

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -59,12 +60,21 @@ def test_every_epoch_is_logged_for_tensorboard_and_as_csv(run):
 
 def test_a_second_run_leaves_one_best_checkpoint_its_own(run):
     run("--trainer.max_epochs=3")
-    good = read_checkpoint(run.root / "checkpoints" / "best.ckpt")
     run("--trainer.max_epochs=1", "--model.learning_rate=1e-5")  # hardly learns: worse than what is there
     assert names(run.root / "checkpoints") == ["best.ckpt", "config.yaml", "last.ckpt"]
     best = read_checkpoint(run.root / "checkpoints" / "best.ckpt")
     assert best["hyper_parameters"]["learning_rate"] == 1e-5
-    assert best["callbacks"]["BestAndLast"]["best_loss"] > good["callbacks"]["BestAndLast"]["best_loss"]
+
+
+def test_a_run_that_diverges_says_so_and_is_not_tested_with_another_runs_network(run, capsys):
+    run("--trainer.max_epochs=1")
+    capsys.readouterr()
+    (run.root / "reports" / "metrics.json").unlink()
+    with pytest.raises(SystemExit) as caught:
+        run("--model.learning_rate=1e30", "--data.augment=false")
+    assert caught.value.code == 1
+    assert "training diverged. Try less than --model.learning_rate 1e+30" in capsys.readouterr().err
+    assert not (run.root / "reports" / "metrics.json").exists()
 
 
 def test_a_checkpoint_holds_no_path_and_names_no_code(run):
@@ -83,12 +93,23 @@ def test_a_run_can_be_resumed_for_more_epochs_than_it_was_begun_with(run):
     assert json.loads((run.root / "reports" / "metrics.json").read_text())["epochs"] == 3
 
 
-def test_a_run_resumed_in_an_empty_folder_makes_a_best_checkpoint_there(run, tmp_path):
-    run()
-    checkpoints = run.root / "checkpoints"
-    checkpoints.rename(tmp_path / "moved")
-    run(f"--ckpt_path={tmp_path / 'moved' / 'last.ckpt'}", "--trainer.max_epochs=3", "--data.augment=true")
-    assert names(checkpoints) == ["best.ckpt", "config.yaml", "last.ckpt"]
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_run_resumed_elsewhere_takes_its_best_network_along(run, tmp_path, more):
+    """Also where another run's best.ckpt lies there, and where nothing is left to train."""
+    run("--seed_everything=1")
+    own = read_checkpoint(run.root / "checkpoints" / "best.ckpt")["state_dict"]
+    elsewhere = tmp_path / "elsewhere"
+    run("--seed_everything=2", f"--trainer.default_root_dir={elsewhere}")
+    last = run.root / "checkpoints" / "last.ckpt"
+    # So slow that no later epoch is better: the learning rate at the end of a run is 0.
+    resumed = ["--seed_everything=1", f"--ckpt_path={last}", f"--trainer.default_root_dir={elsewhere}"]
+    run(*resumed, f"--trainer.max_epochs={2 + more}")
+    figures = json.loads((elsewhere / "reports" / "metrics.json").read_text())
+    best = read_checkpoint(elsewhere / "checkpoints" / "best.ckpt")["state_dict"]
+    if figures["best_epoch"] <= 2:
+        assert all(torch.equal(weight, best[name]) for name, weight in own.items())
+    assert figures["epochs"] == 2 + more
+    assert figures["seed"] == 1
 
 
 def test_the_saved_config_repeats_the_run_bit_for_bit(run, tmp_path):
@@ -145,6 +166,11 @@ BAD = {
     "accelerator": (["--trainer.accelerator=abacus"], "accelerator abacus"),
     "devices": (["--trainer.devices=some"], "devices some"),
     "strategy": (["--trainer.strategy=luck"], "strategy luck"),
+    "16 bits without a GPU": (["--trainer.precision=16-mixed"], "16-mixed takes a GPU"),
+    "no TPU": (["--trainer.accelerator=tpu"], "accelerator tpu"),
+    "no callback": (["--trainer.callbacks=[1]"], "trainer.callbacks has 1"),
+    "nameless folder": (["--data.data_dir="], "data.data_dir is empty"),
+    "a folder for a checkpoint": (["--ckpt_path=tests"], "tests is a folder"),
     "seed": (["--seed_everything=-1"], "seed_everything is -1"),
     "missing config": (["--config=no.yaml"], "no.yaml"),
     "missing checkpoint": (["--ckpt_path=no.ckpt"], "No checkpoint no.ckpt"),
@@ -199,6 +225,58 @@ def test_weights_alone_cannot_be_resumed(run, tmp_path, capsys):
         run(f"--ckpt_path={tmp_path / 'weights.ckpt'}")
     assert caught.value.code == 2
     assert "holds weights but not the state of a run" in capsys.readouterr().err
+
+
+def tampered(part, value):
+    def tamper(checkpoint):
+        checkpoint[part] = value
+
+    return tamper
+
+
+def short_buffer(checkpoint):
+    checkpoint["optimizer_states"][0]["state"][3]["exp_avg"] = torch.zeros(3)
+
+
+def strange_history(checkpoint):
+    checkpoint["callbacks"]["History"]["rows"] = [{"val/loss": 1}]
+
+
+@pytest.mark.parametrize(
+    "tamper",
+    [
+        short_buffer, strange_history,
+        *(tampered("optimizer_states", value) for value in ([], [{}], 5, {})),
+        *(tampered("lr_schedulers", value) for value in ([], [{}], 5)),
+        *(tampered("loops", value) for value in ({}, None, {"fit_loop": 3})),
+        *(tampered("callbacks", value) for value in ({}, [], {"BestAndLast": {"best_loss": "x"}})),
+        tampered("pytorch-lightning_version", "abc"),
+    ],
+)  # fmt: skip
+def test_a_damaged_state_of_a_run_is_one_clear_line(run, tmp_path, capsys, tamper):
+    run("--trainer.max_epochs=1")
+    checkpoint = torch.load(run.root / "checkpoints" / "last.ckpt", weights_only=True)
+    tamper(checkpoint)
+    torch.save(checkpoint, tmp_path / "damaged.ckpt")
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as caught:
+        run(f"--ckpt_path={tmp_path / 'damaged.ckpt'}")
+    assert caught.value.code == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith(f"error: {tmp_path / 'damaged.ckpt'}")
+
+
+def test_a_terminal_shows_epochs_losses_and_accuracies_from_the_first_epoch_on(made_mnist, tmp_path):
+    script = shutil.which("script")
+    if script is None:
+        pytest.skip("needs a terminal: apt-get install bsdutils")
+    process = made_mnist.train(tmp_path / "root", "--trainer.max_epochs=2", terminal=script)
+    screen, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, screen
+    first_epoch = screen[: screen.index("Epoch 2/2")]
+    assert "Epoch 1/2" in first_epoch
+    assert "loss:" in first_epoch[: first_epoch.index("val/loss")]
+    assert "accuracy:" in first_epoch[: first_epoch.index("val/loss")]
 
 
 def test_torch_and_torchvision_that_do_not_fit_are_one_clear_line(tmp_path):
