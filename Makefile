@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Options for train.py: make train ARGS="--trainer.max_epochs 20"
 ARGS ?=
 
-.PHONY: help setup train test check bench
+.PHONY: help setup train export test check bench
 .DEFAULT_GOAL := help
 
 help: ## list what can be made
@@ -16,6 +16,9 @@ setup: .venv/installed ## make .venv with everything in it (2 to 5 minutes, 6 GB
 train: .venv/installed ## get MNIST, train, test, write checkpoints/ and reports/ (a minute or two)
 	$(BIN)/python train.py $(ARGS)
 
+export: .venv/installed ## make checkpoints/digitnet.onnx of checkpoints/best.ckpt
+	$(BIN)/python export.py $(ARGS)
+
 test: .venv/installed ## run the whole test suite
 	$(BIN)/python -m pytest
 
@@ -24,8 +27,9 @@ check: .venv/installed ## lint, format and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-bench: .venv/installed ## time training side by side with the usual way (about 5 minutes)
+bench: .venv/installed ## time training and reading, side by side with the usual ways (about 6 minutes)
 	$(BIN)/python benchmarks/train_speed.py
+	$(BIN)/python benchmarks/inference_speed.py
 
 # Constraints pin the set of versions that was tested. The mark is made last: a half-made .venv is gone over again.
 .venv/installed: pyproject.toml constraints.txt

@@ -22,42 +22,48 @@ class Framing(nn.Module):
     C = 1 is grey, 3 RGB, 4 RGBA. Dark strokes on a light ground or light on dark; transparent pixels count as ground.
     Ink lies in [0, 1] with 1 = the strongest stroke; a blank picture has ink 0 everywhere. No step loops over the
     pictures or depends on their number, size or content, so that the whole exports as one graph. Grey levels stay
-    whole numbers until they have been compared, and sums of them are exact, so that every runtime finds the same ink.
+    whole numbers until they have been compared, so that every runtime finds the same ink.
     """
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         depth, noise, readable = _depth(_grey(image))
         ink = depth * (depth > noise).float()  # (N, H, W); by where it would take twice as long
-        rows, columns = ink.sum(2), ink.sum(1)  # (N, H), (N, W): whole numbers below 2**24, so exact
-        blank = ~readable | (rows.amax(1) == 0)
-        top, bottom, middle_y = _extent(rows)
-        left, right, middle_x = _extent(columns)
-        scale = torch.maximum(bottom - top, right - left).clamp(min=1) / BOX  # source pixels in one of ours
-        squeeze_y = _resampling(rows.shape[1], top, bottom, middle_y, scale)  # (N, 28, H)
-        squeeze_x = _resampling(columns.shape[1], left, right, middle_x, scale)  # (N, 28, W)
-        framed = squeeze_y @ ink @ squeeze_x.transpose(1, 2)  # (N, 28, 28)
+        # Whole numbers below 2**24, so exact. By product where summing over the outer axis would take longer.
+        rows = ink.sum(2)  # (N, H)
+        columns = (torch.ones(1, ink.shape[1], device=ink.device) @ ink)[:, 0]  # (N, W)
+        mass = rows.sum(1, keepdim=True)  # (N, 1)
+        # Of the y axis and the x axis, (N, 2): first pixel with ink, the one behind the last, centre of mass.
+        start, stop, centre = (
+            torch.cat(pair, 1) for pair in zip(_extent(rows, mass), _extent(columns, mass), strict=True)
+        )
+        scale = (stop - start).amax(1, keepdim=True).clamp(min=1) / BOX  # source pixels in one of ours, (N, 1)
+        left, right = _windows(start, stop, centre, scale)
+        squeeze_y = _overlaps(left[:, 0], right[:, 0], rows.shape[1])  # (N, 28, H)
+        squeeze_x = _overlaps(left[:, 1], right[:, 1], columns.shape[1])  # (N, 28, W)
+        framed = squeeze_y @ ink @ squeeze_x.transpose(1, 2)  # (N, 28, 28), up to a common factor
         # Thin strokes on a large picture come out faint: the strongest is 1 again.
         framed = framed / framed.amax((1, 2), keepdim=True).clamp(min=1e-6)
-        return framed * ~blank[:, None, None], blank
+        blank = ~readable | (mass[:, 0] == 0)
+        return framed * (~blank).float()[:, None, None], blank
 
 
 def _grey(image: Tensor) -> Tensor:
     """Whole grey levels, float32 (N, H, W), of uint8 (N, H, W, C), transparency painted in."""
     count, height, width, channels = image.shape
     channel = torch.arange(channels, device=image.device)
-    colours = (channel < 3).float()
     is_alpha = (channel == 3).float()  # all 0 where there is no fourth channel
+    colours = 1 - is_alpha
     # Mixed by matrix product: reducing over the last axis, or slicing it, takes several times as long.
-    mix = torch.stack([colours / colours.sum(), is_alpha])  # (2, C)
-    mixed = (mix @ image.reshape(count, height * width, channels).float().transpose(1, 2)).reshape(
-        count, 2, height, width
-    )
+    mix = torch.stack([colours / colours.sum(), is_alpha / 255])  # (2, C)
+    pixels = image.reshape(count, height * width, channels).float().transpose(1, 2)  # (N, C, HW)
+    mixed = (mix @ pixels).reshape(count, 2, height, width)
     grey = mixed[:, 0].round()
-    alpha = mixed[:, 1] + 255 * (1 - is_alpha.sum())
-    over = (alpha * grey / 255).round()
+    opacity = mixed[:, 1] + (1 - is_alpha.sum())
     # Dark strokes get a white ground, light strokes a black one.
-    dark = over.sum((1, 2)) * 2 < alpha.sum((1, 2))
-    return over + (255 - alpha) * dark.float()[:, None, None]
+    dark = (grey * opacity).sum((1, 2)) * 2 < opacity.sum((1, 2)) * 255
+    ground = 255 * dark.float()[:, None, None]
+    # No level lies half way between two whole ones, so that rounding is the same in every runtime.
+    return ((grey - ground) * opacity + ground).round()
 
 
 def _depth(grey: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -67,9 +73,8 @@ def _depth(grey: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     it would be the strokes in a tight crop.
     """
     height, width = grey.shape[1], grey.shape[2]
-    odd = 2 * torch.arange(BORDER_SAMPLES, device=grey.device) + 1
-    rows = torch.div(odd * height, 2 * BORDER_SAMPLES, rounding_mode="trunc")
-    columns = torch.div(odd * width, 2 * BORDER_SAMPLES, rounding_mode="trunc")
+    middles = (torch.arange(BORDER_SAMPLES, device=grey.device) + 0.5) / BORDER_SAMPLES  # exact in float32
+    rows, columns = (middles * height).long(), (middles * width).long()
     sides = [
         grey[:, 0].index_select(1, columns), grey[:, -1].index_select(1, columns),
         grey[:, :, 0].index_select(1, rows), grey[:, :, -1].index_select(1, rows),
@@ -86,32 +91,35 @@ def _depth(grey: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return depth, noise[:, None, None], contrast >= LEAST_CONTRAST
 
 
-def _extent(mass: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _extent(mass: Tensor, total: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """First pixel with ink, the one behind the last, and the centre of mass, each (N, 1), of ink summed to (N, L)."""
-    length = mass.shape[1]
-    place = torch.arange(length, device=mass.device).float()
+    place = torch.arange(mass.shape[1], device=mass.device).float()
     used = mass > 0
-    first = torch.where(used, place, length).amin(1, keepdim=True)
+    first = torch.where(used, place, mass.shape[1]).amin(1, keepdim=True)
     stop = torch.where(used, place + 1, 0).amax(1, keepdim=True)
-    # Edge coordinates: a pixel's middle is at its place + 0.5. In float64, for the sums to stay exact.
-    weight = mass.double()
-    centre = (weight * (place + 0.5)).sum(1, keepdim=True) / weight.sum(1, keepdim=True).clamp(min=1)
-    return first, stop, centre.float()
+    centre = (mass * place).sum(1, keepdim=True) / total.clamp(min=1)
+    return first, stop, centre + 0.5  # edge coordinates: a pixel's middle is at its place + 0.5
 
 
-def _resampling(length: int, start: Tensor, stop: Tensor, centre: Tensor, scale: Tensor) -> Tensor:
-    """Weights (N, 28, L) with which source pixels make up ours along one axis: a box filter, at least a pixel wide.
+def _windows(start: Tensor, stop: Tensor, centre: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Which stretch of the source makes up each of our pixels: its left and right end, (N, 2, 28), for both axes.
 
-    MNIST moved its digits by whole pixels, so we do: the one where the centre of mass falls on pixel 14, or the
-    nearest that cuts no ink off. The little amounts make up for the rounding of the divisions.
+    A box filter, at least a source pixel wide: enlarging repeats pixels, shrinking averages them. MNIST moved its
+    digits by whole pixels, so we do: to where the centre of mass falls on pixel 14, or the nearest place that cuts no
+    ink off. The little amounts are larger than the rounding of the sums and divisions, so that a symmetric drawing,
+    whose centre lies on the edge of two pixels, goes the same way in every runtime.
     """
-    shift = (CENTRE + 0.5 - (centre - start) / scale + 0.5 + 1e-4).floor()
+    shift = (CENTRE + 1 + 1e-4 - (centre - start) / scale).floor()
     room = (SIZE - (stop - start) / scale + 1e-3).floor().clamp(min=0)
     shift = torch.minimum(shift.clamp(min=0), room)
-    width = scale.clamp(min=1)  # enlarging repeats pixels, shrinking averages them
+    reach = (scale.clamp(min=1) / 2)[:, :, None]
     pixel = torch.arange(SIZE, device=start.device) + 0.5
-    middle = start + (pixel - shift) * scale  # (N, 28)
-    left = torch.maximum(middle - width / 2, start)[:, :, None]
-    right = torch.minimum(middle + width / 2, stop)[:, :, None]
-    source = torch.arange(length, device=start.device)
-    return (torch.minimum(right, source + 1) - torch.maximum(left, source)).clamp(min=0) / width[:, :, None]
+    start, stop, scale = start[:, :, None], stop[:, :, None], scale[:, :, None]
+    middle = start + (pixel - shift[:, :, None]) * scale
+    return torch.maximum(middle - reach, start), torch.minimum(middle + reach, stop)
+
+
+def _overlaps(left: Tensor, right: Tensor, length: int) -> Tensor:
+    """How much of each source pixel lies between left and right, each (N, 28): (N, 28, length)."""
+    place = torch.arange(length, device=left.device).float()
+    return (torch.minimum(right[:, :, None], place + 1) - torch.maximum(left[:, :, None], place)).clamp(min=0)

@@ -97,6 +97,7 @@ def count_confusion(labels: Tensor, predictions: Tensor) -> np.ndarray:
 def summary(trainer: Trainer) -> str:
     """What came of the run, where it lies, and what to do next."""
     root = Path(trainer.default_root_dir)
+    export_options = "" if root == Path() else f" --checkpoint {root / 'checkpoints' / 'best.ckpt'}"
     figures = json.loads((root / "reports" / "metrics.json").read_text())
     return f"""
 Test accuracy {figures["test_accuracy"]:.2%} (epoch {figures["best_epoch"]} of {figures["epochs"]}, seed \
@@ -109,7 +110,8 @@ Test accuracy {figures["test_accuracy"]:.2%} (epoch {figures["best_epoch"]} of {
   {root / "reports"}/metrics.json    all figures
   {root / "logs"}/                   for TensorBoard: tensorboard --logdir {root / "logs"}
 
-Next: look at {root / "reports" / "mistakes.png"}, or train longer: python train.py --trainer.max_epochs 20"""
+Next: look at {root / "reports" / "mistakes.png"}, then make a file that reads any picture: \
+python export.py{export_options}"""
 
 
 def save_picture(path: Path, figure: Figure) -> None:
