@@ -13,6 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from digitnet.errors import ModelError, PictureError
 
 MOST_PIXELS = 25_000_000  # of one picture; 100 MB once decoded. Checked before decoding.
+MOST_SIDE = 16_384  # pixels; framing takes 28 numbers for each pixel of a side
 MOST_BYTES = 50_000_000  # of one picture's file
 LARGEST_MODEL = 64 * 2**20  # bytes
 FORMATS = (
@@ -127,6 +128,15 @@ class DigitClassifier:
                 f"{self.path} is another model: it takes {inputs} and gives {sorted(outputs)}; digitnet's takes"
                 f" {{'image': 'tensor(uint8)'}} and gives {sorted(OUTPUTS)}"
             )
+        for shape in ((1, 3, 4, 1), (2, 30, 20, 4)):  # names can be right and all else wrong
+            try:
+                probabilities, label, framed = self._session.run(list(OUTPUTS), {"image": np.zeros(shape, np.uint8)})
+                kinds = [(output.dtype.name, output.shape) for output in (probabilities, label, framed)]
+            except Exception as error:  # onnxruntime's own
+                raise ModelError(f"{self.path} is another model: it cannot read pictures {shape}") from error
+            wanted = [("float32", (shape[0], 10)), ("int32", (shape[0],)), ("float32", (shape[0], 28, 28))]
+            if kinds != wanted or not np.isfinite(probabilities).all():
+                raise ModelError(f"{self.path} is another model: it gives {kinds}, digitnet's gives {wanted}")
 
 
 def released_model() -> Path:
@@ -141,7 +151,10 @@ def to_array(picture: Picture) -> np.ndarray:
     if isinstance(picture, np.ndarray):
         return _checked(picture)
     if isinstance(picture, Image.Image):
-        return _from_pil(picture, "the image")
+        try:
+            return _from_pil(picture, "the image")
+        except (OSError, ValueError) as error:  # a lazily opened file that is damaged, or closed by now
+            raise error if isinstance(error, PictureError) else PictureError(f"the image: {error}") from error
     if isinstance(picture, (bytes, bytearray, memoryview)):
         return _decode(io.BytesIO(picture), len(picture), "the bytes")
     if isinstance(picture, (str, Path)):
@@ -159,12 +172,14 @@ def _numbered(index: int, picture: Picture) -> np.ndarray:
 
 
 def _checked(array: np.ndarray) -> np.ndarray:
+    if isinstance(array, np.ma.MaskedArray):
+        raise PictureError("an array is masked; fill it first: array.filled(0)")
+    array = np.asarray(array)
     if array.ndim == 2:
         array = array[:, :, None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or 0 in array.shape:
         raise PictureError(f"an array has shape {array.shape}; wanted (H, W), or (H, W, C) with C = 1, 3 or 4")
-    if array.shape[0] * array.shape[1] > MOST_PIXELS:
-        raise PictureError(f"an array has {array.shape[0]} x {array.shape[1]} pixels; at most {MOST_PIXELS:,} are read")
+    _check_size(array.shape[1], array.shape[0], "an array")
     if array.dtype == np.uint8:
         return array
     if array.dtype == bool:
@@ -195,15 +210,23 @@ def _decode(file: BinaryIO, size: int, name: str) -> np.ndarray:
         raise PictureError(f"{name}: damaged, cannot be decoded ({type(error).__name__})") from error
 
 
+def _check_size(width: int, height: int, name: str) -> None:
+    if width * height == 0:
+        raise PictureError(f"{name}: {width} x {height} pixels; wanted at least one")
+    if width * height > MOST_PIXELS or max(width, height) > MOST_SIDE:
+        raise PictureError(
+            f"{name}: {width} x {height} pixels; at most {MOST_PIXELS:,} are read, and {MOST_SIDE:,} on a side"
+        )
+
+
 def _from_pil(image: Image.Image, name: str) -> np.ndarray:
-    if image.width * image.height > MOST_PIXELS:  # known from the header, before a pixel is decoded
-        raise PictureError(f"{name}: {image.width} x {image.height} pixels; at most {MOST_PIXELS:,} are read")
-    if 0 in image.size:
-        raise PictureError(f"{name}: {image.width} x {image.height} pixels; wanted at least one")
+    _check_size(image.width, image.height, name)  # known from the header, before a pixel is decoded
     image = ImageOps.exif_transpose(image)  # a photo is turned as its camera was held
     if image.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I"):
-        pixels = np.asarray(image).astype(np.int64)
-        return (np.clip(pixels, 0, 65535) // 257).astype(np.uint8)[:, :, None]  # 16 bits to 8
+        pixels = np.asarray(image).astype(np.int64).clip(0, 65535)
+        # Cameras and scanners store 10, 12 or 14 bits as 16: as many as the lightest pixel needs are taken for all.
+        bits = max(int(pixels.max()).bit_length() + 1 & ~1, 8)
+        return (pixels * 255 // (2**bits - 1)).astype(np.uint8)[:, :, None]
     if image.mode == "F":
         return _checked(np.asarray(image))
     if image.mode in ("1", "L"):

@@ -6,9 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
-from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
@@ -16,7 +14,8 @@ from digitnet.classifier import DigitClassifier, Prediction, to_array
 from digitnet.errors import ConfigError, PictureError, one_line_errors
 from digitnet.evaluation import Reading, draw_mistakes, summarise
 
-BATCH = 256  # pictures decoded before they are read together
+BATCH = 256  # pictures decoded before they are read together ...
+BATCH_BYTES = 2**24  # ... or fewer large ones
 ENDINGS = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
 Source = str | Path  # a file, or "-" for standard input
 
@@ -39,7 +38,13 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = commands.add_parser(
         "evaluate", help="measure accuracy", description="Reads pictures in folders 0/ to 9/ and says how well."
     )
-    evaluate.add_argument("folder", type=Path, metavar="DIR", help="holds folders named 0 to 9, with pictures")
+    evaluate.add_argument(
+        "inputs",
+        nargs="+",
+        type=Path,
+        metavar="DIR|MODEL",
+        help="folders that hold folders 0 to 9; .onnx files to compare",
+    )
     evaluate.add_argument("--mistakes", type=Path, default="mistakes.png", help="where to draw the worst mistakes")
     evaluate.set_defaults(run=run_evaluate)
     for command in (predict, evaluate):
@@ -63,36 +68,40 @@ def run_predict(options: argparse.Namespace) -> int:
 
 
 def run_evaluate(options: argparse.Namespace) -> int:
-    """Prints accuracy, calibration and confusion, and draws the worst mistakes."""
-    labelled = {path: int(path.parent.name) for path in _labelled_pictures(options.folder)}
-    if not labelled:
-        raise ConfigError(
-            f"{options.folder} holds no pictures in folders named 0 to 9, for example {options.folder}/7/a.png"
-        )
-    classifier = DigitClassifier(options.model, options.threads)
-    readings, failed = [], 0
-    for source, result in read_pictures(classifier, labelled):
-        if isinstance(result, Prediction):
-            readings.append(Reading(str(source), labelled[Path(source)], result))
-        else:
-            failed += 1
-            print(f"error: {result}", file=sys.stderr)
-    if readings:
-        print(summarise(readings))
-        if draw_mistakes(readings, options.mistakes):
-            print(f"The worst mistakes: {options.mistakes}")
+    """Prints accuracy, calibration and confusion of each model on each folder, and draws the worst mistakes."""
+    models = [path for path in options.inputs if path.suffix == ".onnx"] or [options.model]
+    folders = [path for path in options.inputs if path.suffix != ".onnx"]
+    if not folders:
+        raise ConfigError("no folder to evaluate on; name one that holds folders 0 to 9 with pictures in them")
+    labelled = {folder: {path: int(path.parent.name) for path in _labelled_pictures(folder)} for folder in folders}
+    failed, mistakes = 0, []
+    for model in models:
+        classifier = DigitClassifier(model, options.threads)
+        for folder in folders:
+            readings = []
+            for source, result in read_pictures(classifier, labelled[folder]):
+                if isinstance(result, Prediction):
+                    readings.append(Reading(str(source), labelled[folder][Path(source)], result))
+                else:
+                    failed += 1
+                    print(f"error: {result}", file=sys.stderr)
+            if readings:
+                if len(models) * len(folders) > 1:
+                    print(f"{classifier.path} on {folder}")
+                print(summarise(readings))
+                mistakes += [reading for reading in readings if not reading.right]
+    if draw_mistakes(mistakes, options.mistakes):
+        print(f"The worst mistakes: {options.mistakes}")
     return 1 if failed else 0
 
 
 def find_pictures(inputs: Iterable[str]) -> Iterator[Source]:
-    """The files that the arguments name, and the pictures in the folders they name, in order. Raises ConfigError."""
+    """The files that the arguments name, and the pictures in the folders they name, in order."""
     for name in inputs:
         path = Path(name)
         if name != "-" and path.is_dir():
-            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in ENDINGS)
-            if not found:
-                raise ConfigError(f"{name} holds no pictures ({', '.join(sorted(ENDINGS))})")
-            yield from found
+            # An empty folder is passed on, to be reported among the pictures.
+            yield from sorted(p for p in path.rglob("*") if p.suffix.lower() in ENDINGS) or [path]
         else:
             yield name
 
@@ -100,12 +109,11 @@ def find_pictures(inputs: Iterable[str]) -> Iterator[Source]:
 def _labelled_pictures(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise ConfigError(f"{folder} is not a folder; it must hold folders 0 to 9 with pictures in them")
-    return [
-        path
-        for digit in range(10)
-        for path in sorted((folder / str(digit)).glob("*"))
-        if path.suffix.lower() in ENDINGS
-    ]
+    digits = [path for digit in range(10) for path in sorted((folder / str(digit)).glob("*"))]
+    found = [path for path in digits if path.suffix.lower() in ENDINGS]
+    if not found:
+        raise ConfigError(f"{folder} holds no pictures in folders named 0 to 9, for example {folder}/7/a.png")
+    return found
 
 
 def read_pictures(
@@ -113,22 +121,36 @@ def read_pictures(
 ) -> Iterator[tuple[Source, Prediction | PictureError]]:
     """What each picture is read as, or why it cannot be, in order; a batch at a time, so that memory stays small."""
     progress = Progress(len(sources) if isinstance(sources, Sized) else None)
-    for batch in _batched(sources, BATCH):
-        arrays: list[np.ndarray] = []
-        results: list[Prediction | PictureError | None] = []
-        for source in batch:
-            try:
-                arrays.append(to_array(sys.stdin.buffer.read()) if source == "-" else to_array(source))
-                results.append(None)
-            except PictureError as error:
-                results.append(error)
-            except OSError as error:
-                results.append(PictureError(f"{source}: {error.strerror}"))
+    arrays: list[np.ndarray] = []
+    waiting: list[tuple[Source, PictureError | None]] = []
+
+    def results() -> Iterator[tuple[Source, Prediction | PictureError]]:
         predictions = iter(classifier([*arrays]))
-        for source, result in zip(batch, results, strict=True):
-            yield source, next(predictions) if result is None else result
-        progress.step(len(batch))
+        for source, error in waiting:
+            yield source, error or next(predictions)
+        progress.step(len(waiting))
+        arrays.clear()
+        waiting.clear()
+
+    for source in sources:
+        try:
+            arrays.append(_load(source))
+            waiting.append((source, None))
+        except PictureError as error:
+            waiting.append((source, error))
+        if len(waiting) == BATCH or sum(array.size for array in arrays) > BATCH_BYTES:
+            yield from results()
+    yield from results()
     progress.close()
+
+
+def _load(source: Source) -> np.ndarray:
+    try:
+        if Path(source).is_dir():
+            raise PictureError(f"{source}: a folder without pictures ({', '.join(sorted(ENDINGS))})")
+        return to_array(sys.stdin.buffer.read()) if source == "-" else to_array(source)
+    except OSError as error:
+        raise PictureError(f"{source}: {error.strerror}") from error
 
 
 class Progress:
@@ -153,15 +175,6 @@ class Progress:
     def close(self) -> None:
         if self.shown:
             print(file=sys.stderr)
-
-
-T = TypeVar("T")
-
-
-def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch
 
 
 Writer = Callable[[str, Prediction], None]

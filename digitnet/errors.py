@@ -1,5 +1,6 @@
 """What can go wrong on purpose, and how a command says it: one clear line and an exit status."""
 
+import os
 import signal
 import sys
 import threading
@@ -75,6 +76,9 @@ def one_line_errors() -> Iterator[None]:
         if error.name is None:
             raise
         _fail(f"The package {error.name!r} is missing. Install what training takes: pip install '.[train]'")
+    except BrokenPipeError:  # whoever read our output has seen enough: predict ... | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it exits
+        raise SystemExit(1) from None
     except OSError as error:
         if error.errno is None or "libtorch" in str(error):
             raise

@@ -218,16 +218,25 @@ def _check_parity(session: ort.InferenceSession, reader: Reader) -> None:
 
 
 def _reader_with_weights(model: DigitNet, proto: onnx.ModelProto) -> Reader:
-    """torch's side of the comparison, with the weights that the file stores, be they rounded."""
+    """torch's side of the comparison: the checkpoint's weights, those that the file rounds rounded as it has them.
+
+    Raises ExportError where a rounded weight lies further from the checkpoint's than rounding explains.
+    """
     reader = Reader(model).eval()
     stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
-    weights = {name: value for name, value in stored.items() if name in reader.state_dict()}
-    for name in reader.state_dict():
+    weights = reader.state_dict()
+    for name, weight in weights.items():
         if f"{name}.float16" in stored:
-            weights[name] = stored[f"{name}.float16"].astype(np.float32)
+            rounded = stored[f"{name}.float16"].astype(np.float32)
+            step: np.ndarray = np.abs(rounded) * 2.0**-10 + 2.0**-24
         elif f"{name}.int8" in stored:
-            weights[name] = stored[f"{name}.int8"].astype(np.float32) * stored[f"{name}.scale"]
-    reader.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in weights.items()}, strict=False)
+            step = stored[f"{name}.scale"]
+            rounded = stored[f"{name}.int8"].astype(np.float32) * step
+        else:
+            continue
+        if not (np.abs(rounded - weight.numpy()) <= 0.51 * step).all():
+            raise ExportError(f"the file's {name} differs from the checkpoint's by more than rounding")
+        weight.copy_(torch.from_numpy(rounded))
     return reader
 
 

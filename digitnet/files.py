@@ -1,5 +1,6 @@
 """Files that appear whole or not at all."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -10,6 +11,8 @@ def write_file(path: str | Path, content: bytes) -> None:
     Makes the folder if need be. Raises OSError, with the path, when the file cannot be written.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "Not an ordinary file", str(path))  # a rename would put a file in a device's place
     path.parent.mkdir(parents=True, exist_ok=True)
     # Beside its goal, for a rename is atomic within one filesystem only; a name of its own, so a later run clears it.
     part = path.with_name(path.name + ".part")

@@ -60,7 +60,7 @@ def _grey(image: Tensor) -> Tensor:
     grey = mixed[:, 0].round()
     opacity = mixed[:, 1] + torch.tensor(OPAQUE, device=image.device)[channels]
     # Dark strokes get a white ground, light strokes a black one.
-    dark = (grey * opacity).sum((1, 2)) * 2 < opacity.sum((1, 2)) * 255
+    dark = (grey * opacity).round().sum((1, 2)) * 2 < opacity.sum((1, 2)) * 255
     ground = 255 * dark.float()[:, None, None]
     # No level lies half way between two whole ones, so that rounding is the same in every runtime.
     return ((grey - ground) * opacity + ground).round()

@@ -158,6 +158,8 @@ def test_a_bomb_is_refused_before_its_pixels_are_decoded(tmp_path):
         (np.zeros(5, np.uint8), r"shape \(5,\)"),
         (np.zeros((5, 5, 2), np.uint8), r"shape \(5, 5, 2\)"),
         (np.zeros((0, 5), np.uint8), r"shape \(0, 5, 1\)"),
+        (np.zeros((1, 20_000), np.uint8), "20000 x 1 pixels; at most 25,000,000 are read, and 16,384 on a side"),
+        (np.ma.masked_array(np.zeros((5, 5)), True), "masked"),
         (np.zeros((5, 5), np.int32), "dtype int32"),
         (np.full((5, 5), np.nan), "nan"),
         (np.full((5, 5), 1.5), r"from 1.5 to 1.5; wanted \[0, 1\]"),
@@ -182,6 +184,28 @@ def test_a_missing_picture_is_an_os_error(read):
         read("no.png")
 
 
+def test_a_picture_of_12_bits_stored_as_16_is_read(read):
+    twelve = Image.fromarray(np.asarray(drawn().convert("L")).astype(np.uint16) * 16)
+    assert read(encoded(twelve, "PNG")).label == 7
+
+
+def test_a_damaged_file_opened_by_the_caller_is_refused(read, tmp_path):
+    (tmp_path / "half.png").write_bytes(encoded(drawn(), "PNG")[:400])
+    with pytest.raises(PictureError, match="the image: "), Image.open(tmp_path / "half.png") as image:
+        read(image)
+
+
+def other_shapes() -> bytes:
+    """A model whose inputs and outputs have the right names and nothing else."""
+    from onnx import TensorProto, helper
+
+    image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", "H", "W", "C"])
+    outputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in ("probabilities", "label", "framed")]
+    nodes = [helper.make_node("Cast", ["image"], [output.name], to=TensorProto.FLOAT) for output in outputs]
+    graph = helper.make_graph(nodes, "other", [image], outputs)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9).SerializeToString()
+
+
 def foreign_model() -> bytes:
     from onnx import TensorProto, helper
 
@@ -196,6 +220,7 @@ def foreign_model() -> bytes:
         (b"", "damaged or not an ONNX model"),
         (b"text", "damaged or not an ONNX model"),
         (digitnet.DigitClassifier().path.read_bytes()[:100_000], "damaged or not an ONNX model"),
+        (other_shapes(), "is another model: it gives"),
         (foreign_model(), "is another model: it takes {'a': 'tensor\\(float\\)'}"),
     ],
 )

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import shlex
 import subprocess
 import sys
 
@@ -67,6 +68,29 @@ def test_one_bad_file_is_reported_and_passed_over(folder, capsys):
     assert "missing.png: No such file" in errors[1]
 
 
+def test_an_empty_folder_is_reported_and_the_rest_is_read(folder, capsys):
+    (folder / "void").mkdir()
+    assert run("predict", folder / "7", folder / "void", folder / "1") == 1
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 4
+    assert "void: a folder without pictures" in captured.err
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(folder):
+    for index in range(300):
+        drawn(1, 30).save(folder / f"{index}.png")
+    program = f"{shlex.quote(sys.executable)} -m digitnet predict {shlex.quote(str(folder))} | head -n 1"
+    result = subprocess.run(program, shell=True, cwd=ROOT, capture_output=True, text=True)
+    assert len(result.stdout.splitlines()) == 1
+    assert result.stderr == ""
+
+
+def test_two_models_on_one_folder_are_compared(folder, capsys, tmp_path):
+    path = DigitClassifier().path
+    assert run("evaluate", folder, path, path, "--mistakes", tmp_path / "worst.png") == 0
+    assert capsys.readouterr().out.count(f"{path} on {folder}") == 2
+
+
 def test_a_dash_reads_standard_input():
     result = subprocess.run(
         [sys.executable, "-m", "digitnet", "predict", "-"],
@@ -91,7 +115,7 @@ def test_evaluate_prints_accuracy_confusion_and_calibration_and_draws_the_mistak
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (["predict", "{folder}/empty"], "holds no pictures"),
+        (["evaluate", "some.onnx"], "no folder to evaluate on"),
         (["predict", "x.png", "--model", "no.onnx"], "No model no.onnx"),
         (["predict", "x.png", "--model", "README.md"], "README.md is damaged or not an ONNX model"),
         (["predict", "x.png", "--threads", "0"], "threads is 0"),

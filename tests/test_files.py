@@ -60,3 +60,11 @@ def test_training_onto_a_full_disk_is_one_line_and_status_2(full_disk, made_mnis
     assert errors.strip().splitlines()[-1].startswith("error: ")
     assert "No space left on device" in errors
     assert "Traceback" not in errors
+
+
+def test_a_device_is_not_replaced_by_a_file(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match="Not an ordinary file"):
+        write_file(pipe, b"new")
+    assert not pipe.is_file()

@@ -43,7 +43,11 @@ def made_picture(random: np.random.Generator, largest: int) -> np.ndarray:
         gradient = np.linspace(0, 60, width)[None, :, None] + random.normal(0, 5, (height, width, 1))
         image = np.clip(image + gradient, 0, 255).astype(np.uint8)
     if channels == 4:
-        image[..., 3] = random.choice([0, 255], (height, width)) if kind % 2 else 255
+        levels = random.choice(["opaque", "all or nothing", "any"])
+        if levels != "opaque":
+            image[..., 3] = random.choice([0, 255] if levels == "all or nothing" else 256, (height, width))
+        else:
+            image[..., 3] = 255
     return image
 
 
