@@ -19,6 +19,8 @@ from digitnet.files import write_file
 from digitnet.model import DigitNet
 
 Metrics = dict[str, float]
+_METRICS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
+_TIMES = ("seconds", "train_seconds")
 
 
 class EpochSeed(Callback):
@@ -73,10 +75,6 @@ class History(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows = [{name: float(row[name]) for name in (*_METRICS, *_TIMES)} for row in state_dict["rows"]]
-
-
-_METRICS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
-_TIMES = ("seconds", "train_seconds")
 
 
 class BestAndLast(Checkpoint):
