@@ -27,9 +27,10 @@ check: .venv/installed ## lint, format and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-bench: .venv/installed ## time training and reading, side by side with the usual ways (about 6 minutes)
+bench: .venv/installed ## training, reading and framing, side by side with the usual ways (about 10 minutes)
 	$(BIN)/python benchmarks/train_speed.py
 	$(BIN)/python benchmarks/inference_speed.py
+	$(BIN)/python benchmarks/framing.py
 
 # Constraints pin the set of versions that was tested. The mark is made last: a half-made .venv is gone over again.
 .venv/installed: pyproject.toml constraints.txt

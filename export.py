@@ -20,7 +20,12 @@ def main(args: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Exports a checkpoint as one ONNX file that reads any picture.")
     parser.add_argument("--checkpoint", type=Path, default=Path("checkpoints/best.ckpt"))
     parser.add_argument("--output", type=Path, default=Path("checkpoints/digitnet.onnx"))
-    parser.add_argument("--opset", type=int, default=18, help="of ONNX's operators (default: 18)")
+    parser.add_argument(
+        "--opset",
+        type=int,
+        default=18,
+        help="of ONNX's operators (default: 18; torch makes no older, old runtimes read no newer)",
+    )
     parser.add_argument(
         "--weights", choices=("float32", "float16", "int8"), default="float32", help="how they are stored"
     )

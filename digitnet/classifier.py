@@ -1,10 +1,11 @@
 """The exported file as a Python object: any picture in, the digit out. Without torch."""
 
 import io
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, TypeAlias, overload
+from typing import TypeAlias, overload
 
 import numpy as np
 import onnxruntime as ort
@@ -30,7 +31,7 @@ OUTPUTS = ("probabilities", "label", "framed")
 Picture: TypeAlias = str | Path | bytes | Image.Image | np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no single truth to compare by
 class Prediction:
     """What a picture was read as.
 
@@ -63,7 +64,8 @@ class DigitClassifier:
         if threads < 1:
             raise ModelError(f"threads is {threads}; it must be 1 or more")
         if not self.path.is_file():
-            raise ModelError(f"No model {self.path}. Make one first: python export.py")
+            step = "Install digitnet again" if model is None else "Make one first: python export.py"
+            raise ModelError(f"No model {self.path}. {step}")
         if self.path.stat().st_size > LARGEST_MODEL:
             raise ModelError(
                 f"{self.path} has {self.path.stat().st_size:,} bytes; a model has at most {LARGEST_MODEL:,}"
@@ -156,11 +158,11 @@ def to_array(picture: Picture) -> np.ndarray:
         except (OSError, ValueError) as error:  # a lazily opened file that is damaged, or closed by now
             raise error if isinstance(error, PictureError) else PictureError(f"the image: {error}") from error
     if isinstance(picture, (bytes, bytearray, memoryview)):
-        return _decode(io.BytesIO(picture), len(picture), "the bytes")
+        return _decode(picture, len(picture), "the bytes")
     if isinstance(picture, (str, Path)):
-        path = Path(picture)
-        with open(path, "rb") as file:
-            return _decode(file, path.stat().st_size, str(path))
+        with open(picture, "rb") as file:
+            content = file.read(MOST_BYTES + 1)  # by reading, since a pipe does not know its size
+            return _decode(content, max(len(content), os.fstat(file.fileno()).st_size), str(picture))
     raise PictureError(f"a picture is a {type(picture).__name__}; wanted a path, bytes, a PIL image or a numpy array")
 
 
@@ -192,13 +194,13 @@ def _checked(array: np.ndarray) -> np.ndarray:
     return np.rint(array * 255).astype(np.uint8)
 
 
-def _decode(file: BinaryIO, size: int, name: str) -> np.ndarray:
+def _decode(content: bytes | bytearray | memoryview, size: int, name: str) -> np.ndarray:
     if size == 0:
         raise PictureError(f"{name}: empty, no picture in it")
     if size > MOST_BYTES:
         raise PictureError(f"{name}: {size:,} bytes; at most {MOST_BYTES:,} are read")
     try:
-        with Image.open(file, formats=FORMATS) as image:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             return _from_pil(image, name)
     except UnidentifiedImageError as error:
         raise PictureError(f"{name}: not a picture in one of the formats {', '.join(FORMATS)}") from error

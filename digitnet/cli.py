@@ -99,7 +99,7 @@ def find_pictures(inputs: Iterable[str]) -> Iterator[Source]:
     """The files that the arguments name, and the pictures in the folders they name, in order."""
     for name in inputs:
         path = Path(name)
-        if name != "-" and path.is_dir():
+        if name not in ("", "-") and path.is_dir():
             # An empty folder is passed on, to be reported among the pictures.
             yield from sorted(p for p in path.rglob("*") if p.suffix.lower() in ENDINGS) or [path]
         else:
@@ -146,11 +146,11 @@ def read_pictures(
 
 def _load(source: Source) -> np.ndarray:
     try:
-        if Path(source).is_dir():
+        if source and Path(source).is_dir():
             raise PictureError(f"{source}: a folder without pictures ({', '.join(sorted(ENDINGS))})")
         return to_array(sys.stdin.buffer.read()) if source == "-" else to_array(source)
     except OSError as error:
-        raise PictureError(f"{source}: {error.strerror}") from error
+        raise PictureError(f"{source or repr(source)}: {error.strerror}") from error
 
 
 class Progress:

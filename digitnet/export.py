@@ -52,8 +52,8 @@ class Reader(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         framed, blank = self.framing(image)
-        probabilities = self.network(framed[:, None]).softmax(1)
-        probabilities = torch.where(blank[:, None], 1 / CLASSES, probabilities)
+        seen = 1 - blank.float()[:, None]
+        probabilities = (self.network(framed[:, None]) * seen).softmax(1)  # 0.1 each where there is nothing to read
         # int32, since JavaScript gets int64 as BigInt
         label = torch.where(blank, NO_DIGIT, probabilities.argmax(1)).to(torch.int32)
         return probabilities, label, framed, framed.mean((1, 2))

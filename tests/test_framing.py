@@ -121,6 +121,31 @@ def test_a_stroke_on_transparent_ground_reads_as_on_paper(ink):
     assert np.abs(framed(stroke()[None]) - framed(image[None])).max() <= SAME
 
 
+def test_specks_far_from_the_digit_change_nothing():
+    image = np.pad(stroke(), ((0, 60), (60, 0), (0, 0)), constant_values=250)
+    specked = image.copy()
+    specked[:2, :2], specked[-2:, 20:22], specked[40, 30] = 20, 90, 20
+    assert np.abs(framed(image[None]) - framed(specked[None])).max() <= SAME
+
+
+def test_a_loose_stroke_is_no_speck():
+    image = np.full((90, 70, 1), 250, np.uint8)
+    image[10:15, 10:40] = image[40:80, 20:25] = 20
+    assert framed(image[None])[0, :8].max() == 1
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_lines_lighter_than_half_the_strokes_change_nothing(axis):
+    ruled = stroke().astype(float)
+    np.moveaxis(ruled, axis, 0)[::9] = np.minimum(np.moveaxis(ruled, axis, 0)[::9], 170)
+    assert np.abs(framed(stroke()[None]) - framed(ruled.astype(np.uint8)[None])).max() <= SAME
+
+
+def test_strokes_that_touch_opposite_sides_are_no_lines():
+    tight = stroke()[20:65, 15:48]
+    assert np.abs(framed(stroke()[None]) - framed(tight[None])).max() <= SAME
+
+
 def test_a_batch_reads_as_its_pictures_one_by_one():
     random = np.random.default_rng(2)
     batch = random.integers(0, 256, (8, 50, 40, 3), dtype=np.uint8)
