@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Options for train.py: make train ARGS="--trainer.max_epochs 20"
 ARGS ?=
 
-.PHONY: help setup train export test check bench
+.PHONY: help setup train export app test check bench
 .DEFAULT_GOAL := help
 
 help: ## list what can be made
@@ -18,6 +18,9 @@ train: .venv/installed ## get MNIST, train, test, write checkpoints/ and reports
 
 export: .venv/installed ## make checkpoints/digitnet.onnx of checkpoints/best.ckpt
 	$(BIN)/python export.py $(ARGS)
+
+app: .venv/installed ## draw a digit in the browser and see it read
+	$(BIN)/python app.py $(ARGS)
 
 test: .venv/installed ## run the whole test suite
 	$(BIN)/python -m pytest
@@ -36,5 +39,5 @@ bench: .venv/installed ## training, reading and framing, side by side with the u
 .venv/installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or later found; install one, or name it: make setup PYTHON=..."; exit 2; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[train,dev]'
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[train,app,dev]'
 	@touch $@

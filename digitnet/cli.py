@@ -12,11 +12,10 @@ import numpy as np
 
 from digitnet.classifier import DigitClassifier, Prediction, to_array
 from digitnet.errors import ConfigError, PictureError, one_line_errors
-from digitnet.evaluation import Reading, draw_mistakes, summarise
+from digitnet.evaluation import ENDINGS, Reading, draw_mistakes, labelled_pictures, summarise
 
 BATCH = 256  # pictures decoded before they are read together ...
 BATCH_BYTES = 2**24  # ... or fewer large ones
-ENDINGS = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
 Source = str | Path  # a file, or "-" for standard input
 
 
@@ -73,7 +72,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
     folders = [path for path in options.inputs if path.suffix != ".onnx"]
     if not folders:
         raise ConfigError("no folder to evaluate on; name one that holds folders 0 to 9 with pictures in them")
-    labelled = {folder: {path: int(path.parent.name) for path in _labelled_pictures(folder)} for folder in folders}
+    labelled = {folder: {path: int(path.parent.name) for path in labelled_pictures(folder)} for folder in folders}
     failed, mistakes = 0, []
     for model in models:
         classifier = DigitClassifier(model, options.threads)
@@ -104,16 +103,6 @@ def find_pictures(inputs: Iterable[str]) -> Iterator[Source]:
             yield from sorted(p for p in path.rglob("*") if p.suffix.lower() in ENDINGS) or [path]
         else:
             yield name
-
-
-def _labelled_pictures(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise ConfigError(f"{folder} is not a folder; it must hold folders 0 to 9 with pictures in them")
-    digits = [path for digit in range(10) for path in sorted((folder / str(digit)).glob("*"))]
-    found = [path for path in digits if path.suffix.lower() in ENDINGS]
-    if not found:
-        raise ConfigError(f"{folder} holds no pictures in folders named 0 to 9, for example {folder}/7/a.png")
-    return found
 
 
 def read_pictures(

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,7 +12,10 @@ from torch.utils.data import DataLoader, Sampler, TensorDataset
 from torchvision.datasets import MNIST
 
 from digitnet.augment import distort
-from digitnet.errors import ConfigError
+from digitnet.classifier import to_array
+from digitnet.errors import ConfigError, DatasetError, PictureError
+from digitnet.evaluation import labelled_pictures
+from digitnet.framing import Framing
 from digitnet.mnist import fetch_mnist
 
 SPLIT_SEED = 0  # the split has a generator of its own: every run, whatever its seed, holds out the same images
@@ -66,6 +70,7 @@ class MNISTDataModule(LightningDataModule):
         batch_size: Training images in a batch, on each device.
         val_fraction: Part of the 60,000 images held back for validation.
         augment: Turn, scale, slant and shift training images a little.
+        extra_dir: A folder of pictures in folders 0 to 9 to train on too, as the sketchpad keeps corrections.
         seed: Fixes what is drawn at random.
     """
 
@@ -75,6 +80,7 @@ class MNISTDataModule(LightningDataModule):
         batch_size: int = 128,
         val_fraction: float = 0.1,
         augment: bool = True,
+        extra_dir: str | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -88,8 +94,11 @@ class MNISTDataModule(LightningDataModule):
         self.batch_size = batch_size
         self.val_fraction = val_fraction
         self.augment = augment
+        self.extra_dir = extra_dir
         self.seed = seed
-        self.save_hyperparameters(ignore=["data_dir"])  # the same data may lie elsewhere when a run is resumed
+        self.save_hyperparameters(
+            ignore=["data_dir", "extra_dir"]
+        )  # the same data may lie elsewhere when a run is resumed
         self.train_set = self.val_set = self.test_set = TensorDataset(torch.empty(0, 28, 28, dtype=torch.uint8))
 
     def prepare_data(self) -> None:
@@ -103,7 +112,10 @@ class MNISTDataModule(LightningDataModule):
         else:
             images, labels = self._read(train=True)
             val, train = split_indices(len(images), self.val_fraction)
-            self.train_set = self._on_device(images[train], labels[train])
+            more_images, more_labels = read_framed(Path(self.extra_dir)) if self.extra_dir else (images[:0], labels[:0])
+            self.train_set = self._on_device(
+                torch.cat([images[train], more_images]), torch.cat([labels[train], more_labels])
+            )
             self.val_set = self._on_device(images[val], labels[val])
 
     def train_dataloader(self) -> DataLoader:
@@ -141,6 +153,24 @@ class MNISTDataModule(LightningDataModule):
         # No workers: slicing a batch takes less time than handing it over from another process would.
         # A generator, since DataLoader otherwise draws from torch's own whenever it starts.
         return DataLoader(dataset, sampler=sampler, batch_size=None, generator=torch.Generator())
+
+
+def read_framed(folder: Path) -> tuple[Tensor, Tensor]:
+    """Labelled pictures of any size in folders 0 to 9, framed as MNIST: uint8 (N, 28, 28), and int64 (N,).
+
+    Raises ConfigError where there are none, DatasetError, with its name, where one cannot be read or is blank.
+    """
+    framing, images, labels = Framing(), [], []
+    for path in labelled_pictures(folder):
+        try:
+            ink, blank = framing(torch.from_numpy(to_array(path).copy())[None])
+        except (PictureError, OSError) as error:
+            raise DatasetError(f"{error}. Take it out of {folder}") from error
+        if blank:
+            raise DatasetError(f"{path}: there is nothing to read in it. Take it out of {folder}")
+        images.append((ink[0] * 255).round().to(torch.uint8))
+        labels.append(int(path.parent.name))
+    return torch.stack(images), torch.tensor(labels)
 
 
 def split_indices(size: int, val_fraction: float) -> tuple[Tensor, Tensor]:

@@ -9,11 +9,24 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from digitnet.classifier import Prediction
+from digitnet.errors import ConfigError
 from digitnet.files import write_file
 
+ENDINGS = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
 BINS = 15  # of confidence, as in the paper named below
 MOST_MISTAKES = 60
 CELL, CAPTION, COLUMNS, ENLARGED = 112, 26, 10, 3  # pixels, pixels, cells in a row, times 28
+
+
+def labelled_pictures(folder: Path) -> list[Path]:
+    """The pictures in the folders 0 to 9 of a folder, in order. Raises ConfigError where there are none."""
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is not a folder; it must hold folders 0 to 9 with pictures in them")
+    digits = [path for digit in range(10) for path in sorted((folder / str(digit)).glob("*"))]
+    found = [path for path in digits if path.suffix.lower() in ENDINGS]
+    if not found:
+        raise ConfigError(f"{folder} holds no pictures in folders named 0 to 9, for example {folder}/7/a.png")
+    return found
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -18,6 +19,11 @@ from digitnet.mnist import RAW_FOLDER, fetch_mnist
 
 ROOT = Path(__file__).parent.parent
 TRAIN_IMAGES, TEST_IMAGES = 640, 200
+CHROMIUM = "/usr/bin/chromium"
+CHROMIUM_FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -88,3 +94,46 @@ def real_mnist() -> Path:
     except (DatasetError, OSError) as error:
         pytest.skip(f"needs the real MNIST: {error}")
     return ROOT / "data"
+
+
+@pytest.fixture(scope="module")  # not session: Playwright keeps an event loop running in this thread until it ends
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
+    if not Path(CHROMIUM).exists():
+        pytest.skip(f"needs {CHROMIUM}: apt-get install chromium")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
+
+
+class Visits:
+    """Opens pages; what went wrong on them and where they sent requests is looked at when the test is over."""
+
+    def __init__(self, browser) -> None:
+        self.browser = browser
+        self.contexts, self.errors, self.strangers = [], [], []
+
+    def open(self, url: str, **options):
+        self.contexts.append(self.browser.new_context(**options))
+        page = self.contexts[-1].new_page()
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("console", lambda said: self.errors.append(said.text) if said.type == "error" else None)
+        page.on("request", lambda request: self._look_at(request.url))
+        page.goto(url)
+        return page
+
+    def _look_at(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("data", "blob") and parts.hostname != "127.0.0.1":
+            self.strangers.append(url)
+
+
+@pytest.fixture
+def visits(browser):
+    visits = Visits(browser)
+    yield visits
+    for context in visits.contexts:
+        context.close()
+    assert visits.errors == []
+    assert visits.strangers == []

@@ -10,7 +10,6 @@ import sys
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -21,11 +20,6 @@ from tests.conftest import ROOT
 
 EXAMPLES = ROOT / "examples"
 MODEL = ROOT / "checkpoints" / "release" / "digitnet.onnx"
-CHROMIUM = "/usr/bin/chromium"
-CHROMIUM_FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 NO_DIGIT = "\N{EN DASH}"  # what the page shows where there is none
 TOLERANCE = 1e-4  # of a probability, between runtimes
 NO_NETWORK = (
@@ -176,56 +170,13 @@ class QuietHandler(SimpleHTTPRequestHandler):
 def site():
     """What `python -m http.server` in the repository's root serves, on a free port of this machine alone."""
     handler = functools.partial(QuietHandler, directory=str(ROOT))
+    npm_install(EXAMPLES / "browser")
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}/examples/browser/"
         server.shutdown()
         thread.join()
-
-
-@pytest.fixture(scope="module")  # not session: Playwright keeps an event loop running in this thread until it ends
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
-    if not Path(CHROMIUM).exists():
-        pytest.skip(f"needs {CHROMIUM}: apt-get install chromium")
-    npm_install(EXAMPLES / "browser")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
-        yield browser
-        browser.close()
-
-
-class Visits:
-    """Opens pages; what went wrong on them and where they sent requests is looked at when the test is over."""
-
-    def __init__(self, browser) -> None:
-        self.browser = browser
-        self.contexts, self.errors, self.strangers = [], [], []
-
-    def open(self, url: str, **options):
-        self.contexts.append(self.browser.new_context(**options))
-        page = self.contexts[-1].new_page()
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.on("console", lambda said: self.errors.append(said.text) if said.type == "error" else None)
-        page.on("request", lambda request: self._look_at(request.url))
-        page.goto(url)
-        return page
-
-    def _look_at(self, url: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("data", "blob") and parts.hostname != "127.0.0.1":
-            self.strangers.append(url)
-
-
-@pytest.fixture
-def visits(browser):
-    visits = Visits(browser)
-    yield visits
-    for context in visits.contexts:
-        context.close()
-    assert visits.errors == []
-    assert visits.strangers == []
 
 
 @pytest.fixture

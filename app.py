@@ -1,0 +1,62 @@
+"""The sketchpad in a browser: python app.py [--help]
+
+Draw a digit and see it read while you draw. Runs the exported file with onnxruntime; needs no network.
+"""
+
+import argparse
+from pathlib import Path
+
+from digitnet.errors import ConfigError, one_line_errors
+
+with one_line_errors():
+    from digitnet.classifier import DigitClassifier
+    from digitnet.serve import middleware
+    from digitnet.sketchpad import MOST_BODY, build_demo, describe, launch_options
+
+
+@one_line_errors()
+def main(args: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="A page to draw a digit on, and see it read while you draw.")
+    parser.add_argument("--model", type=Path, metavar="ONNX", help="model file; the released one unless given")
+    parser.add_argument("--host", default=None, help="address to serve on (default: 127.0.0.1, this machine alone)")
+    parser.add_argument("--port", type=int, default=None, help="port to serve on (default: 7860)")
+    parser.add_argument(
+        "--allow-host", action="append", metavar="NAME", help="answer to this host name alone; repeatable"
+    )
+    parser.add_argument(
+        "--corrections",
+        type=Path,
+        default=Path("corrections"),
+        metavar="DIR",
+        help="where 'Was it wrong?' keeps pictures (default: corrections)",
+    )
+    parser.add_argument("--no-corrections", action="store_true", help="keep no pictures, and offer no such thing")
+    parser.add_argument("--share", action="store_true", help="show it to the world by way of a tunnel of Gradio's")
+    parser.add_argument("--open", action=argparse.BooleanOptionalAction, default=True, help="open the browser")
+    options = parser.parse_args(args)
+
+    classifier = DigitClassifier(options.model)
+    demo = build_demo(classifier, None if options.no_corrections else options.corrections)
+    port = 7860 if options.port is None else options.port
+    if not 0 < port < 65536:
+        raise ConfigError(f"port is {port}; it must be from 1 to 65535")
+    try:
+        _, address, _ = demo.launch(
+            server_name=options.host,
+            server_port=port,
+            share=options.share,
+            inbrowser=options.open,
+            prevent_thread_lock=True,
+            app_kwargs={"middleware": middleware(options.allow_host or [], MOST_BODY)},
+            **launch_options(),
+        )
+    except OSError as error:
+        raise ConfigError(
+            f"Cannot serve on port {port} ({error}). Choose another: python app.py --port {port + 1}"
+        ) from error
+    print(f"{describe(classifier)}\nDraw on {address}  (Ctrl-C ends it)", flush=True)
+    demo.block_thread()
+
+
+if __name__ == "__main__":
+    main()

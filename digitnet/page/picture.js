@@ -1,0 +1,85 @@
+// A picture from a file, the clipboard, the camera or the examples. The file goes to the server as it is.
+const find = (name) => element.querySelector(name);
+const preview = find(".preview"), viewfinder = find(".viewfinder"), file = find(".file"), drop = find(".drop");
+const camera = find(".camera"), shoot = find(".shoot");
+let answer = null, turn = 0;
+
+function announce() {
+  document.dispatchEvent(new CustomEvent("digitnet-answer", { detail: answer }));
+}
+
+async function read(picture) {
+  const mine = ++turn; // an answer that comes after a newer picture was chosen is dropped
+  preview.hidden = false;
+  preview.onerror = () => { preview.hidden = true; };
+  preview.src = picture;
+  let read;
+  try {
+    read = await server.read(picture);
+  } catch {
+    read = { error: "No answer: has the app been stopped?" };
+  }
+  if (mine !== turn) return;
+  answer = { ...read, picture };
+  announce();
+}
+
+function readFile(chosen) {
+  if (!chosen) return;
+  if (chosen.size > MOST_BYTES) {
+    turn++;
+    answer = { error: `${chosen.name} has ${chosen.size.toLocaleString("en")} bytes; at most ${MOST_BYTES.toLocaleString("en")} are read` };
+    return announce();
+  }
+  const reader = new FileReader();
+  // A file without a known type gets one: what it really is the server finds out.
+  reader.onload = () => read(reader.result.replace(/^data:[^,]*?(;base64)?,/, `data:${chosen.type || "application/octet-stream"};base64,`));
+  reader.readAsDataURL(chosen);
+}
+
+find(".choose").addEventListener("click", () => file.click());
+file.addEventListener("change", () => {
+  readFile(file.files[0]);
+  file.value = ""; // the same file may be chosen again
+});
+drop.addEventListener("dragover", (event) => event.preventDefault());
+drop.addEventListener("drop", (event) => {
+  event.preventDefault();
+  readFile(event.dataTransfer.files[0]);
+});
+document.addEventListener("paste", (event) => {
+  if (!drop.offsetParent) return; // the other tab
+  readFile([...event.clipboardData.files][0]);
+});
+for (const example of element.querySelectorAll(".examples button")) {
+  example.addEventListener("click", () => read(example.querySelector("img").src));
+}
+
+camera.hidden = !navigator.mediaDevices?.getUserMedia;
+function stop() {
+  viewfinder.srcObject?.getTracks().forEach((track) => track.stop());
+  viewfinder.srcObject = null;
+  viewfinder.hidden = shoot.hidden = true;
+}
+camera.addEventListener("click", async () => {
+  try {
+    viewfinder.srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+    await viewfinder.play();
+    preview.hidden = true;
+    viewfinder.hidden = shoot.hidden = false;
+    shoot.focus();
+  } catch (error) {
+    answer = { error: `The camera cannot be used: ${error.message}` };
+    announce();
+  }
+});
+shoot.addEventListener("click", () => {
+  const still = new OffscreenCanvas(viewfinder.videoWidth, viewfinder.videoHeight);
+  still.getContext("2d").drawImage(viewfinder, 0, 0);
+  stop();
+  still.convertToBlob({ type: "image/jpeg" }).then((blob) => readFile(new File([blob], "camera.jpg", { type: blob.type })));
+});
+new IntersectionObserver(([seen]) => {
+  if (seen.isIntersecting) answer && announce();
+  else stop(); // nobody is filmed on a tab that does not show
+}).observe(drop);
