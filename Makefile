@@ -34,6 +34,7 @@ bench: .venv/installed ## training, reading and framing, side by side with the u
 	$(BIN)/python benchmarks/train_speed.py
 	$(BIN)/python benchmarks/inference_speed.py
 	$(BIN)/python benchmarks/framing.py
+	$(BIN)/python benchmarks/app_load.py
 
 # Constraints pin the set of versions that was tested. The mark is made last: a half-made .venv is gone over again.
 .venv/installed: pyproject.toml constraints.txt

@@ -94,6 +94,7 @@ def launch_options() -> dict[str, Any]:
         "mcp_server": False,
         "footer_links": [],
         "max_file_size": MOST_BYTES,
+        "state_session_capacity": 100,  # visitors remembered; nothing here depends on it, and 10,000 take memory
         "quiet": True,
     }
 

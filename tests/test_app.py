@@ -21,6 +21,7 @@ from tests.conftest import ROOT
 
 pytest.importorskip("gradio", reason="needs Gradio: pip install '.[app]'")
 
+PATH = str(ROOT)  # what the app is imported from
 NO_DIGIT = "\N{EN DASH}"
 ONE = [[(0.5, 0.2), (0.48, 0.8)]]
 SEVEN = [[(0.28, 0.25), (0.7, 0.24), (0.55, 0.5), (0.42, 0.8)]]
@@ -38,7 +39,7 @@ class App:
         self.process = subprocess.Popen(
             [sys.executable, str(ROOT / "app.py"), "--no-open", f"--port={self.port}", *options],
             cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": PATH},
         )  # fmt: skip
         self.said = ""
         assert self.process.stdout is not None
@@ -136,6 +137,18 @@ def test_undo_takes_back_a_stroke_by_button_and_by_key(page):
     shows(page, NO_DIGIT)
     assert status(page) == "Nothing drawn yet"
     assert page.get_by_role("button", name="Undo").is_disabled()
+
+
+def test_what_is_no_digit_is_said_with_the_bars_still_there(page):
+    # As the handler answers where the model says -1 of a picture with ink.
+    page.evaluate(
+        """() => document.dispatchEvent(new CustomEvent("digitnet-answer", { detail: {
+            label: null, blank: false, picture: "x", milliseconds: 1, probabilities: [0.3, ...Array(9).fill(0.7 / 9)],
+        } }))"""
+    )
+    assert status(page) == "This does not look like a digit"
+    shows(page, NO_DIGIT)
+    assert page.locator(".bars span").all_inner_texts()[:2] == ["30.0 %", "7.8 %"]
 
 
 def test_after_clear_another_digit_can_be_drawn(page):
@@ -355,6 +368,47 @@ def test_no_file_of_the_machine_is_served(app):
 
     for path in (f"{ROOT}/pyproject.toml", "/etc/passwd", f"{app.folder}/corrections"):
         assert httpx.get(f"{app.url}gradio_api/file={path}").status_code in (403, 404)
+
+
+# --- the network and load ---
+
+RECORDER = """
+import sys
+
+def look(event, args):
+    host = args[0] if event == "socket.getaddrinfo" else args[1][0] if event == "socket.connect" else None
+    if isinstance(host, (str, bytes)) and str(host) not in ("127.0.0.1", "::1", "localhost", "0.0.0.0", ""):
+        with open("strangers.txt", "a") as file:
+            file.write(f"{event} {host}\\n")
+
+sys.addaudithook(look)
+"""
+
+
+def test_the_server_asks_nothing_of_the_network_from_start_to_stop(tmp_path, picture, monkeypatch):
+    (tmp_path / "hook").mkdir()
+    (tmp_path / "hook" / "sitecustomize.py").write_text(RECORDER)
+    monkeypatch.setattr("tests.test_app.PATH", f"{tmp_path / 'hook'}{os.pathsep}{ROOT}")
+    probe = "import socket\ntry: socket.getaddrinfo('digits.invalid', 80)\nexcept OSError: pass"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "hook")}
+    subprocess.run([sys.executable, "-c", probe], cwd=tmp_path, env=environment, check=True)
+    assert "digits.invalid" in (tmp_path / "strangers.txt").read_text()  # the recorder sees what it should
+    (tmp_path / "strangers.txt").unlink()
+    app = App(tmp_path)
+    program = readme_block("import base64").replace("http://127.0.0.1:7860/", app.url)
+    subprocess.run([sys.executable, "-c", program], cwd=picture.parent, capture_output=True, check=True)
+    app.stop()
+    app.process.stdout.close()
+    assert not (tmp_path / "strangers.txt").exists()
+
+
+def test_many_clients_at_once_all_get_their_answer_and_nothing_is_left_behind():
+    command = [sys.executable, str(ROOT / "benchmarks" / "app_load.py")]
+    command += ["--requests=200", "--clients=20", "--each=5", "--strokes=0"]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "| 20 clients, 5 predictions each: failed | 0 (" in run.stdout
+    assert "| 4 clients, 50 predictions each: failed | 0 (" in run.stdout
+    assert "| files left behind | 0 |" in run.stdout
 
 
 # --- the command ---

@@ -1,12 +1,14 @@
 import hashlib
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from digitnet import mnist
 from digitnet.augment import distort
 from digitnet.data import MNISTDataModule, WholeBatches, random_seed, split_indices
-from digitnet.errors import ConfigError
+from digitnet.errors import ConfigError, DatasetError
 from digitnet.mnist import RAW_FOLDER
 from tests.conftest import TEST_IMAGES, TRAIN_IMAGES, made_images
 
@@ -158,3 +160,50 @@ def test_the_real_files_have_the_published_md5_and_split_54000_to_6000(real_mnis
     assert torch.cat([data.train_set.tensors[1], data.val_set.tensors[1]]).bincount().tolist() == [
         5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949,
     ]  # fmt: skip  # as published
+
+
+def corrections(folder, **pictures):
+    """Pictures, dark on light, in folders of their digits: eight=image saves it in folder/8."""
+    for digit, image in pictures.items():
+        (folder / digit[-1]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / digit[-1] / f"{digit}.png")
+    return str(folder)
+
+
+def test_pictures_of_an_extra_folder_are_trained_on_too_framed_as_mnist(made_mnist, tmp_path):
+    stroke = np.full((200, 300, 3), 240, np.uint8)
+    stroke[40:160, 140:155] = 20
+    folder = corrections(tmp_path, a1=stroke, b1=255 - stroke, a7=stroke[:, ::2])
+    data = MNISTDataModule(str(made_mnist.folder), extra_dir=folder)
+    data.prepare_data()
+    data.setup("fit")
+    images, labels = data.train_set.tensors
+    val = len(data.val_set)
+    assert len(images) == TRAIN_IMAGES - val + 3
+    assert labels[-3:].tolist() == [1, 1, 7]
+    assert torch.equal(images[-3], images[-2])
+    assert images.dtype == torch.uint8
+    ys, _ = torch.nonzero(images[-3], as_tuple=True)
+    assert ys.max() - ys.min() + 1 == 20
+
+
+@pytest.mark.parametrize(
+    ("pictures", "error", "says"),
+    [
+        ({}, ConfigError, "no pictures in folders named 0 to 9"),
+        ({"a3": np.full((50, 50), 255, np.uint8)}, DatasetError, "a3.png: there is nothing to read in it"),
+    ],
+)
+def test_an_extra_folder_that_cannot_be_trained_on_is_named(made_mnist, tmp_path, pictures, error, says):
+    folder = tmp_path / "corrections"
+    folder.mkdir()
+    data = MNISTDataModule(str(made_mnist.folder), extra_dir=corrections(folder, **pictures))
+    with pytest.raises(error, match=says):
+        data.setup("fit")
+
+
+def test_an_extra_folder_with_a_file_that_is_no_picture_is_named(made_mnist, tmp_path):
+    (tmp_path / "3").mkdir()
+    (tmp_path / "3" / "bad.png").write_text("no picture")
+    with pytest.raises(DatasetError, match=r"bad\.png: not a picture"):
+        MNISTDataModule(str(made_mnist.folder), extra_dir=str(tmp_path)).setup("fit")

@@ -1,0 +1,169 @@
+"""How the sketchpad bears load: starting, one person drawing, fifty clients at once, a day's requests. Ten minutes.
+
+    python benchmarks/app_load.py [--requests 20000] [--clients 50] [--each 20] [--strokes 20]
+
+Everything on this machine's loopback. Memory is the server's resident set, after a warm-up.
+"""
+
+import argparse
+import asyncio
+import base64
+import io
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import httpx
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+CHROMIUM = "/usr/bin/chromium"
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--requests", type=int, default=20_000, help="one after another, four at a time")
+    parser.add_argument("--clients", type=int, default=50, help="at once")
+    parser.add_argument("--each", type=int, default=20, help="predictions of each client")
+    parser.add_argument("--strokes", type=int, default=20, help="drawn in a browser; 0 where there is none")
+    options = parser.parse_args()
+    print("| | measured | bar |\n|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        alone = timed([sys.executable, "-c", "import gradio"])
+        start = time.perf_counter()
+        server = Server(Path(folder))
+        print(f"| `python app.py` to a page that answers, s | {time.perf_counter() - start:.1f} | ≤ 8 |")
+        print(f"| `import gradio` alone, s | {alone:.1f} | |", flush=True)
+        try:
+            asyncio.run(server.load(clients=4, each=50))  # warms up
+            before, files = server.memory(), server.files()
+            if options.strokes and Path(CHROMIUM).exists():
+                drawing(server, options.strokes)
+            report(server, options.clients, options.each, before, "≤ 100")
+            report(server, 4, options.requests // 4, before, "flat")
+            print(f"| files left behind | {len(server.files() - files)} | 0 |")
+        finally:
+            server.process.kill()
+            server.process.wait()
+
+
+def timed(command: list[str]) -> float:
+    start = time.perf_counter()
+    subprocess.run(command, check=True)
+    return time.perf_counter() - start
+
+
+def report(server: "Server", clients: int, each: int, before: float, bar: str) -> None:
+    seconds = asyncio.run(server.load(clients, each))
+    wanted = clients * each
+    times = sorted(seconds)
+    p95 = f"median {times[len(times) // 2] * 1000:.0f} ms, p95 {times[int(0.95 * len(times))] * 1000:.0f} ms"
+    print(f"| {clients} clients, {each:,} predictions each: failed | {wanted - len(times)} ({p95}) | 0 |")
+    print(f"| memory over the start, MB | {server.memory() - before:+.1f} | {bar} |", flush=True)
+
+
+class Server:
+    """`python app.py` in a folder of its own, which is its folder for temporary files, too."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.folder, self.url = folder, f"http://127.0.0.1:{port}/"
+        self.process = subprocess.Popen(
+            [sys.executable, str(ROOT / "app.py"), "--no-open", f"--port={port}"],
+            cwd=folder, env={**os.environ, "TMPDIR": str(folder)}, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                httpx.get(self.url).raise_for_status()
+                return
+            except httpx.TransportError:
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+
+    def memory(self) -> float:
+        """Megabytes."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.split("VmRSS:")[1].split()[0]) / 1000
+
+    def files(self) -> set[Path]:
+        return {path for path in self.folder.rglob("*") if path.is_file()}
+
+    async def load(self, clients: int, each: int) -> list[float]:
+        """Seconds of each prediction that came back right."""
+        image = Image.new("L", (280, 280), 255)
+        image.paste(0, (130, 50, 150, 230))
+        image.save(buffer := io.BytesIO(), "PNG")
+        sent = {"data": ["data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()]}
+        url = f"{self.url}gradio_api/call/predict"
+
+        async def client() -> list[float]:
+            seconds = []
+            async with httpx.AsyncClient(timeout=60) as session:
+                for _ in range(each):
+                    start = time.perf_counter()
+                    try:
+                        event = (await session.post(url, json=sent)).json()["event_id"]
+                        answer = (await session.get(f"{url}/{event}")).text
+                    except (httpx.HTTPError, KeyError, ValueError):
+                        continue
+                    if '"label": 1' in answer or '"label":1' in answer:
+                        seconds.append(time.perf_counter() - start)
+            return seconds
+
+        return [second for of_one in await asyncio.gather(*(client() for _ in range(clients))) for second in of_one]
+
+
+def drawing(server: Server, strokes: int) -> None:
+    """One person in a browser: from pen-up to the digit on the page, for strokes of a second."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page()
+        page.goto(server.url)
+        page.get_by_role("button", name="Clear").wait_for()
+        # The page's own clock: when the pen went up, and when what it shows last changed.
+        page.evaluate(
+            """() => {
+                addEventListener("pointerup", () => { window.up = performance.now(); window.shown = null; }, true);
+                document.addEventListener("digitnet-answer", () => {
+                    window.during = (window.during ?? 0) + 1;
+                    window.shown = performance.now();
+                });
+            }"""
+        )
+        waits, during = [], []
+        for turn in range(strokes):
+            box = page.locator("canvas:visible").bounding_box()
+            x = box["x"] + box["width"] * (0.45 + 0.1 * (turn % 2))
+            page.evaluate("() => { window.during = 0; }")
+            page.mouse.move(x, box["y"] + 60)
+            page.mouse.down()
+            for step in range(20):
+                page.mouse.move(x, box["y"] + 60 + step * box["height"] * 0.03)
+                page.wait_for_timeout(50)
+            during.append(page.evaluate("() => window.during"))
+            page.mouse.up()
+            page.wait_for_timeout(600)
+            waits.append(page.evaluate("() => window.shown - window.up"))
+            page.get_by_role("button", name="Clear").click()
+            page.wait_for_timeout(200)
+        browser.close()
+    low, middle, high = statistics.quantiles(waits, n=4)
+    spread = f"{middle:.0f} ({low:.0f} to {high:.0f}, n = {strokes})"
+    print(f"| pen-up to the digit's update, ms, median and quartiles | {spread} | ≤ 150 |")
+    print(f"| updates during a stroke of a second, median | {statistics.median(during):.0f} | ≥ 1 |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
