@@ -61,8 +61,8 @@ class DigitClassifier:
 
     def __init__(self, model: str | Path | None = None, threads: int = 1) -> None:
         self.path = released_model() if model is None else Path(model)
-        if threads < 1:
-            raise ModelError(f"threads is {threads}; it must be 1 or more")
+        if not isinstance(threads, int) or threads < 1:
+            raise ModelError(f"threads is {threads!r}; it must be a whole number from 1")
         if not self.path.is_file():
             step = "Install digitnet again" if model is None else "Make one first: python export.py"
             raise ModelError(f"No model {self.path}. {step}")
@@ -75,7 +75,10 @@ class DigitClassifier:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors come as exceptions
         try:
-            self._session = ort.InferenceSession(self.path.read_bytes(), options, providers=["CPUExecutionProvider"])
+            # Without the fallback to the same provider, of which onnxruntime would tell on stdout.
+            self._session = ort.InferenceSession(
+                self.path.read_bytes(), options, providers=["CPUExecutionProvider"], enable_fallback=0
+            )
         except OSError:
             raise
         except Exception as error:  # onnxruntime's own exceptions have no common base but this
@@ -160,6 +163,8 @@ def to_array(picture: Picture) -> np.ndarray:
     if isinstance(picture, (bytes, bytearray, memoryview)):
         return _decode(picture, len(picture), "the bytes")
     if isinstance(picture, (str, Path)):
+        if "\0" in str(picture):
+            raise PictureError(f"{str(picture)!r} is no path: it has a null character in it")
         with open(picture, "rb") as file:
             content = file.read(MOST_BYTES + 1)  # by reading, since a pipe does not know its size
             return _decode(content, max(len(content), os.fstat(file.fileno()).st_size), str(picture))

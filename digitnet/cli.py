@@ -70,6 +70,8 @@ def run_evaluate(options: argparse.Namespace) -> int:
     """Prints accuracy, calibration and confusion of each model on each folder, and draws the worst mistakes."""
     models = [path for path in options.inputs if path.suffix == ".onnx"] or [options.model]
     folders = [path for path in options.inputs if path.suffix != ".onnx"]
+    if options.model and models != [options.model]:
+        raise ConfigError(f"--model {options.model} beside {models[0]}; name the models to compare one way")
     if not folders:
         raise ConfigError("no folder to evaluate on; name one that holds folders 0 to 9 with pictures in them")
     labelled = {folder: {path: int(path.parent.name) for path in labelled_pictures(folder)} for folder in folders}
@@ -137,6 +139,8 @@ def _load(source: Source) -> np.ndarray:
     try:
         if source and Path(source).is_dir():
             raise PictureError(f"{source}: a folder without pictures ({', '.join(sorted(ENDINGS))})")
+        if source == "-" and sys.stdin is None:
+            raise PictureError("-: standard input is closed")
         return to_array(sys.stdin.buffer.read()) if source == "-" else to_array(source)
     except OSError as error:
         raise PictureError(f"{source or repr(source)}: {error.strerror}") from error

@@ -15,7 +15,7 @@ CENTRE = 14  # the pixel that the centre of mass falls on
 BORDER_SAMPLES = 64  # pixels looked at on each side of the picture to learn what the ground is
 NOISE_SPREADS = 9  # ink is what differs from the ground by more than this many quartile spreads of the border
 GAP = 12  # pixels without ink that part the digit from specks; MNIST has nearer ones, and they are to stay
-SPECKS = 1 / 16  # part of the ink that may be specks; a power of two, so that comparing is exact
+SPECKS = 1 / 32  # part of the ink that may be specks; a power of two, so that comparing is exact
 FAR = 2**20  # pixels, beyond every picture
 LEAST_CONTRAST = 16  # grey levels of 255 below which a picture counts as blank
 
@@ -112,7 +112,7 @@ def _first(chosen: Tensor, place: Tensor) -> Tensor:
 def _extent(mass: Tensor, place: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Where the digit begins, ends, and has its centre of mass, each (N, 2, 1), from the ink in each place, (N, 2, L).
 
-    Specks are left out: up to a sixteenth of the ink, at either end of an axis, that a wide gap parts from the rest.
+    Specks are left out: up to a thirty-second of the ink, at either end of an axis, that a wide gap parts from the rest.
     """
     sums = F.pad(mass, (GAP, 0)).cumsum(2)
     before = sums[:, :, GAP:]

@@ -51,14 +51,14 @@ def find_ink(grey: np.ndarray) -> np.ndarray:
 
 
 def without_specks(mass: np.ndarray) -> np.ndarray:
-    """The ink in each place of an axis, but for up to a sixteenth at each end that twelve empty places part from it."""
+    """The ink in each place of an axis, but for up to a thirty-second at each end that twelve empty places part from it."""
     padded = np.concatenate([np.zeros(12), mass, np.zeros(12)])
     begin, end = 0, len(padded)
     for place in range(12, len(padded) + 1):
         if not padded[place - 12 : place].any():
-            if padded[:place].sum() <= mass.sum() / 16:
+            if padded[:place].sum() <= mass.sum() / 32:
                 begin = place
-            if padded[place:].sum() <= mass.sum() / 16:
+            if padded[place:].sum() <= mass.sum() / 32:
                 end = min(end, place)
     padded[:begin], padded[end:] = 0, 0
     return padded[12:-12]

@@ -270,3 +270,24 @@ def test_reading_imports_no_torch(tmp_path):
         cwd=ROOT, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert result.stdout.strip() == "7 []"
+
+
+def test_a_damaged_model_says_nothing_on_stdout(tmp_path, capfd):
+    content = bytearray(released_model().read_bytes())
+    for start in range(0, 4000, 40):
+        content[start] ^= 0x55
+    (tmp_path / "damaged.onnx").write_bytes(content)
+    with pytest.raises(ModelError):
+        DigitClassifier(tmp_path / "damaged.onnx")
+    assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize("threads", ["2", 1.5, None])
+def test_threads_that_are_no_whole_number_are_refused(threads):
+    with pytest.raises(ModelError, match="whole number"):
+        DigitClassifier(threads=threads)
+
+
+def test_a_path_with_a_null_character_is_refused():
+    with pytest.raises(PictureError, match="null character"):
+        DigitClassifier()("a\0b")
