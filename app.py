@@ -18,8 +18,8 @@ with one_line_errors():
 def main(args: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="A page to draw a digit on, and see it read while you draw.")
     parser.add_argument("--model", type=Path, metavar="ONNX", help="model file; the released one unless given")
-    parser.add_argument("--host", default=None, help="address to serve on (default: 127.0.0.1, this machine alone)")
-    parser.add_argument("--port", type=int, default=None, help="port to serve on (default: 7860)")
+    parser.add_argument("--host", help="address to serve on (default: 127.0.0.1, this machine alone)")
+    parser.add_argument("--port", type=int, default=7860, help="port to serve on (default: 7860)")
     parser.add_argument(
         "--allow-host", action="append", metavar="NAME", help="answer to this host name alone; repeatable"
     )
@@ -37,13 +37,12 @@ def main(args: list[str] | None = None) -> None:
 
     classifier = DigitClassifier(options.model)
     demo = build_demo(classifier, None if options.no_corrections else options.corrections)
-    port = 7860 if options.port is None else options.port
-    if not 0 < port < 65536:
-        raise ConfigError(f"port is {port}; it must be from 1 to 65535")
+    if not 0 < options.port < 65536:
+        raise ConfigError(f"port is {options.port}; it must be from 1 to 65535")
     try:
         _, address, _ = demo.launch(
             server_name=options.host,
-            server_port=port,
+            server_port=options.port,
             share=options.share,
             inbrowser=options.open,
             prevent_thread_lock=True,
@@ -52,7 +51,7 @@ def main(args: list[str] | None = None) -> None:
         )
     except OSError as error:
         raise ConfigError(
-            f"Cannot serve on port {port} ({error}). Choose another: python app.py --port {port + 1}"
+            f"Cannot serve on port {options.port} ({error}). Choose another: python app.py --port {options.port + 1}"
         ) from error
     print(f"{describe(classifier)}\nDraw on {address}  (Ctrl-C ends it)", flush=True)
     demo.block_thread()

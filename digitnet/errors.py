@@ -75,7 +75,8 @@ def one_line_errors() -> Iterator[None]:
     except ModuleNotFoundError as error:
         if error.name is None:
             raise
-        _fail(f"The package {error.name!r} is missing. Install what training takes: pip install '.[train]'")
+        extra = "app" if error.name in ("gradio", "starlette") else "train"
+        _fail(f"The package {error.name!r} is missing. Install what this takes: pip install '.[{extra}]'")
     except BrokenPipeError:  # whoever read our output has seen enough: predict ... | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it exits
         raise SystemExit(1) from None

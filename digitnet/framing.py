@@ -112,7 +112,7 @@ def _first(chosen: Tensor, place: Tensor) -> Tensor:
 def _extent(mass: Tensor, place: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Where the digit begins, ends, and has its centre of mass, each (N, 2, 1), from the ink in each place, (N, 2, L).
 
-    Specks are left out: up to a thirty-second of the ink, at either end of an axis, that a wide gap parts from the rest.
+    Specks are left out: up to 1/32 of the ink, at either end of an axis, that a wide gap parts from the rest.
     """
     sums = F.pad(mass, (GAP, 0)).cumsum(2)
     before = sums[:, :, GAP:]

@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # else importing gradio looks things up in the network
+os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "100")  # of which it keeps notes; the default is 10,000
 import gradio as gr
 
 from digitnet.classifier import DigitClassifier, Prediction, to_array
@@ -102,8 +103,10 @@ def launch_options() -> dict[str, Any]:
 def describe(classifier: DigitClassifier) -> str:
     """Which model this is, for people."""
     size = f"{classifier.path.stat().st_size / 1000:,.0f} KB"
-    accuracy = classifier.metadata.get("test_accuracy")
-    known = f", reads {float(accuracy):.2%} of MNIST's test set" if accuracy else ""
+    try:
+        known = f", reads {float(classifier.metadata['test_accuracy']):.2%} of MNIST's test set"
+    except (KeyError, ValueError):  # a model from elsewhere
+        known = ""
     return f"{classifier.path.name} ({size}){known}"
 
 

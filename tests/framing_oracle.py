@@ -51,7 +51,7 @@ def find_ink(grey: np.ndarray) -> np.ndarray:
 
 
 def without_specks(mass: np.ndarray) -> np.ndarray:
-    """The ink in each place of an axis, but for up to a thirty-second at each end that twelve empty places part from it."""
+    """The ink in each place of an axis, but for up to 1/32 at each end that twelve empty places part from it."""
     padded = np.concatenate([np.zeros(12), mass, np.zeros(12)])
     begin, end = 0, len(padded)
     for place in range(12, len(padded) + 1):

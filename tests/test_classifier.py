@@ -12,7 +12,7 @@ from PIL import Image
 
 import digitnet
 from digitnet import DigitClassifier, ModelError, PictureError
-from digitnet.classifier import MOST_PIXELS, to_array
+from digitnet.classifier import MOST_PIXELS, released_model, to_array
 from tests.conftest import ROOT
 
 
