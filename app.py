@@ -4,13 +4,15 @@ Draw a digit and see it read while you draw. Runs the exported file with onnxrun
 """
 
 import argparse
+import os
+import socket
 from pathlib import Path
 
 from digitnet.errors import ConfigError, one_line_errors
 
 with one_line_errors():
     from digitnet.classifier import DigitClassifier
-    from digitnet.serve import middleware
+    from digitnet.serve import LOOPBACK, middleware
     from digitnet.sketchpad import MOST_BODY, build_demo, describe, launch_options
 
 
@@ -37,24 +39,32 @@ def main(args: list[str] | None = None) -> None:
 
     classifier = DigitClassifier(options.model)
     demo = build_demo(classifier, None if options.no_corrections else options.corrections)
-    if not 0 < options.port < 65536:
-        raise ConfigError(f"port is {options.port}; it must be from 1 to 65535")
-    try:
-        _, address, _ = demo.launch(
-            server_name=options.host,
-            server_port=options.port,
-            share=options.share,
-            inbrowser=options.open,
-            prevent_thread_lock=True,
-            app_kwargs={"middleware": middleware(options.allow_host or [], MOST_BODY)},
-            **launch_options(),
-        )
-    except OSError as error:
-        raise ConfigError(
-            f"Cannot serve on port {options.port} ({error}). Choose another: python app.py --port {options.port + 1}"
-        ) from error
+    host = options.host or os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
+    check_free(host, options.port)
+    hosts = options.allow_host or (LOOPBACK if host in LOOPBACK and not options.share else [])
+    _, address, _ = demo.launch(
+        server_name=host,
+        server_port=options.port,
+        share=options.share,
+        inbrowser=options.open,
+        prevent_thread_lock=True,
+        app_kwargs={"middleware": middleware(hosts, MOST_BODY)},
+        **launch_options(),
+    )
     print(f"{describe(classifier)}\nDraw on {address}  (Ctrl-C ends it)", flush=True)
     demo.block_thread()
+
+
+def check_free(host: str, port: int) -> None:
+    """Raises ConfigError where nothing can be served on this address."""
+    if not 0 < port < 65536:
+        raise ConfigError(f"port is {port}; it must be from 1 to 65535")
+    try:
+        socket.create_server((host, port)).close()
+    except OSError as error:
+        step = f"Choose another: python app.py --port {port % 65535 + 1}"
+        reason = error.strerror or str(error)
+        raise ConfigError(f"Cannot serve on {host}, port {port}: {reason}. {step}") from error
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
-"""What stands between the sketchpad and whoever can reach it: limits on hosts and bodies, and a content policy."""
+"""What stands between the sketchpad and its visitors: whom it answers, how much it reads, what a page may load."""
 
 from collections.abc import Sequence
+from contextlib import suppress
+from urllib.parse import urlsplit
 
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -14,15 +16,40 @@ CONTENT_POLICY = (
 )
 
 
+LOOPBACK = ("127.0.0.1", "localhost")  # Gradio asks itself there whether it has started
+
+
 def middleware(hosts: Sequence[str], most_body: int) -> list[Middleware]:
-    """For an ASGI application: answer only to `hosts` (to all where none is named), and read at most `most_body` bytes
-    of a request."""
-    limits = [Middleware(LimitedBody, most_body=most_body), Middleware(ContentPolicy)]
-    return [Middleware(TrustedHostMiddleware, allowed_hosts=[*hosts]), *limits] if hosts else limits
+    """For an ASGI application: answer to `hosts` and this machine alone (to all where none is named), to no page from
+    elsewhere, take no uploads, and read at most `most_body` bytes of a request."""
+    limits = [Middleware(OwnPagesOnly), Middleware(CheckedBody, most_body=most_body), Middleware(ContentPolicy)]
+    return [Middleware(TrustedHostMiddleware, allowed_hosts=[*hosts, *LOOPBACK]), *limits] if hosts else limits
 
 
-class LimitedBody:
-    """Answers 413 to a request whose body is larger than `most_body` bytes, before it is in memory."""
+class OwnPagesOnly:
+    """Answers 403 to what a page of another site sends, and to uploads, which the sketchpad has no use for."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "POST":
+            headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+            # A server in front may ask under another name; what a page may not set it may add.
+            own = {headers.get("host"), headers.get("x-forwarded-host")}
+            if "origin" in headers and urlsplit(headers["origin"]).netloc not in own:
+                return await PlainTextResponse("This is for the app's own pages.", 403)(scope, receive, send)
+            if scope["path"].rstrip("/").endswith("/upload"):
+                return await PlainTextResponse("No uploads: send a data URI.", 403)(scope, receive, send)
+        await self.app(scope, receive, send)
+
+
+class CheckedBody:
+    """Answers 413 to a body larger than `most_body` bytes, before it is in memory, and 400 to one with a file payload.
+
+    Gradio copies, or fetches, the file that a payload names before any handler sees it; the sketchpad takes none.
+    Neither a data URI nor what Gradio's clients add has a backslash, by which the word could be written otherwise.
+    """
 
     def __init__(self, app: ASGIApp, most_body: int) -> None:
         self.app, self.most_body = app, most_body
@@ -31,32 +58,40 @@ class LimitedBody:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         said = dict(scope["headers"]).get(b"content-length", b"0")
-        refusal = PlainTextResponse(f"The request is too large; at most {self.most_body:,} bytes are read.", 413)
+        too_large = PlainTextResponse(f"The request is too large; at most {self.most_body:,} bytes are read.", 413)
         if not said.isdigit() or int(said) > self.most_body:
-            return await refusal(scope, receive, send)
-        read, started = 0, False
+            return await too_large(scope, receive, send)
+        called = "/call/" in scope["path"] or scope["path"].endswith(("/queue/join", "/run/predict"))
+        read, tail, started = 0, b"", False
+        refusal: PlainTextResponse | None = None
 
-        async def counted() -> Message:
-            nonlocal read
+        async def checked() -> Message:
+            nonlocal read, tail, refusal
             message = await receive()
-            read += len(message.get("body", b""))
+            part = message.get("body", b"")
+            read += len(part)
+            tail = tail[-8:] + part
             if read > self.most_body:  # sent in chunks, without saying how much
-                raise TooLargeError
+                refusal = too_large
+            elif called and (b"FileData" in tail or b"\\" in tail):
+                refusal = PlainTextResponse("No file payloads: send a data URI, data:image/png;base64,...", 400)
+            if refusal:
+                raise RefusedError
             return message
 
         async def noted(message: Message) -> None:
             nonlocal started
-            started = True
-            await send(message)
+            if not refusal:  # else it is what the application makes of half a request
+                started = True
+                await send(message)
 
-        try:
-            await self.app(scope, counted, noted)
-        except TooLargeError:
-            if not started:
-                await refusal(scope, receive, send)
+        with suppress(RefusedError):
+            await self.app(scope, checked, noted)
+        if refusal and not started:
+            await refusal(scope, receive, send)
 
 
-class TooLargeError(Exception):
+class RefusedError(Exception):
     pass
 
 

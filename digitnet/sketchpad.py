@@ -11,6 +11,7 @@ import html
 import io
 import os
 import re
+import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +31,8 @@ from digitnet.files import write_file
 PAGE = Path(__file__).parent / "page"
 MOST_BYTES = 20_000_000  # of a picture's file
 MOST_BODY = 28_000_000  # of a request: base64 makes four characters of three bytes
+MOST_SIDE = 1600  # pixels; larger pictures are shrunk before they are read, which would take 40 bytes a pixel
+READERS = threading.BoundedSemaphore(4)  # pictures decoded and read at once, whichever way they came
 DATA_URI = re.compile(r"data:[\w.+-]{1,40}/[\w.+-]{1,80};base64,")
 
 
@@ -76,8 +79,8 @@ def build_demo(classifier: DigitClassifier, corrections: Path | None = Path("cor
                 fill = {
                     "blank": _png(np.zeros((28, 28), np.uint8)),
                     "wrong": "hidden" if corrections is None else "",
-                    "folder": html.escape(str(corrections)),
-                    "model": html.escape(describe(classifier)),
+                    "folder": _plain(str(corrections)),
+                    "model": _plain(describe(classifier)),
                 }
                 part("answer", fill=fill, server_functions=[] if corrections is None else [keep])
         gr.api(predict, api_name="predict", concurrency_limit=4)
@@ -125,7 +128,13 @@ def decode(picture: object) -> np.ndarray | None:
         content = base64.b64decode(picture[prefix.end() :], validate=True)
     except (binascii.Error, ValueError) as error:
         raise PictureError(f"the picture's base64 is damaged ({error})") from error
-    return to_array(content)
+    with READERS:
+        image = to_array(content)
+        factor = -(-max(image.shape[:2]) // MOST_SIDE)
+        if factor == 1:
+            return image
+        small = np.asarray(Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image).reduce(factor))
+        return small.reshape(*small.shape[:2], -1)
 
 
 def read_for_page(classifier: DigitClassifier, picture: object) -> dict[str, object]:
@@ -135,7 +144,8 @@ def read_for_page(classifier: DigitClassifier, picture: object) -> dict[str, obj
     except PictureError as error:
         return {"error": _sentence(error)}
     start = time.perf_counter()
-    prediction = classifier(np.zeros((28, 28), np.uint8) if image is None else image)
+    with READERS:
+        prediction = classifier(np.zeros((28, 28), np.uint8) if image is None else image)
     return {
         "label": prediction.label,
         "probabilities": prediction.probabilities.tolist(),
@@ -153,7 +163,8 @@ def predict_for_api(classifier: DigitClassifier, picture: object) -> dict[str, o
         raise gr.Error(_sentence(error), print_exception=False) from error
     if image is None:
         raise gr.Error("No picture came; wanted a data URI: data:image/png;base64,...", print_exception=False)
-    prediction = classifier(image)
+    with READERS:
+        prediction = classifier(image)
     return {
         "label": prediction.label,
         "confidence": prediction.confidence,
@@ -182,6 +193,11 @@ def keep_correction(folder: Path, correction: object) -> dict[str, str]:
     except OSError as error:
         return {"error": f"Not kept: {error.strerror}."}
     return {"kept": str(path)}
+
+
+def _plain(text: str) -> str:
+    """As text in a template, which would replace ${...} and {{...}}."""
+    return html.escape(text).replace("$", "&#36;").replace("{", "&#123;")
 
 
 def _is_blank(prediction: Prediction) -> bool:

@@ -123,6 +123,14 @@ def test_it_is_read_before_the_pen_is_up(page):
     page.mouse.up()
 
 
+def test_a_dot_shows_and_is_read(page):
+    box = page.locator("canvas:visible").bounding_box()
+    page.mouse.click(box["x"] + 100, box["y"] + 100)
+    page.wait_for_function("() => document.querySelector('.status').textContent !== 'Nothing drawn yet'")
+    assert ink_on_pad(page) > 100
+    assert seen(page).any()
+
+
 def test_undo_takes_back_a_stroke_by_button_and_by_key(page):
     draw(page, ONE)
     shows(page, "1")
@@ -158,6 +166,49 @@ def test_after_clear_another_digit_can_be_drawn(page):
     shows(page, NO_DIGIT)
     draw(page, ZERO)
     shows(page, "0")
+
+
+def test_clear_during_a_stroke_ends_it(page):
+    draw(page, [[(0.5, 0.2), (0.5, 0.5)]], pen_up=False)
+    page.get_by_role("button", name="Clear").focus()
+    page.keyboard.press("Enter")
+    page.mouse.move(300, 300, steps=5)
+    page.mouse.up()
+    shows(page, NO_DIGIT)
+    draw(page, ZERO)
+    shows(page, "0")
+
+
+def test_an_answer_that_comes_late_does_not_show_on_the_other_tab(page):
+    draw(page, ONE)
+    shows(page, "1")
+    page.get_by_role("tab", name="Picture").click()
+    page.get_by_role("button", name="Example 6").wait_for()
+    page.route("**/component_server*", lambda route: (time.sleep(1), route.continue_()))
+    page.get_by_role("button", name="Example 6").click()
+    page.get_by_role("tab", name="Draw").click()
+    shows(page, "1")
+    page.wait_for_timeout(1800)
+    shows(page, "1")
+    page.unroute_all(behavior="wait")
+    page.get_by_role("tab", name="Picture").click()
+    shows(page, "6")
+
+
+def test_where_the_app_was_stopped_the_page_says_so(browser, tmp_path):
+    app = App(tmp_path)
+    page = browser.new_page()  # its failing requests are errors on the console, and wanted here
+    page.goto(app.url)
+    page.get_by_role("button", name="Clear").wait_for()
+    draw(page, ONE)
+    shows(page, "1")
+    app.stop()
+    app.process.stdout.close()
+    draw(page, [[(0.2, 0.5), (0.8, 0.5)]])
+    page.get_by_text("No answer: has the app been stopped?").wait_for()
+    shows(page, NO_DIGIT)
+    assert page.get_by_role("button", name="It is a 4").is_disabled()
+    page.close()
 
 
 def test_a_stroke_may_leave_the_square_and_come_back(page):
@@ -350,6 +401,47 @@ def test_a_request_of_eighty_megabytes_is_refused(app):
     assert httpx.get(app.url).status_code == 200
 
 
+def test_a_posted_file_payload_is_neither_fetched_nor_opened(app):
+    import httpx
+
+    call = f"{app.url}gradio_api/call/predict"
+    for place in ("http://digits.invalid/a.png", "/etc/passwd", f"{ROOT}/README.md", "../x"):
+        payload = {"path": place, "url": place, "meta": {"_type": "gradio.FileData"}}
+        answer = httpx.post(call, json={"data": [payload]})
+        assert answer.status_code == 400
+        assert "send a data URI" in answer.text
+        escaped = json.dumps({"data": [payload]}).replace("File", "\\u0046ile")
+        assert httpx.post(call, content=escaped).status_code == 400
+
+
+def test_a_body_that_does_not_say_its_size_is_refused_too(app):
+    import httpx
+
+    chunks = (b"x" * 2**20 for _ in range(40))
+    assert httpx.post(f"{app.url}gradio_api/call/predict", content=chunks).status_code == 413
+
+
+def test_pages_of_other_sites_and_uploads_get_no_answer(app, picture):
+    import httpx
+
+    call, sent = f"{app.url}gradio_api/call/predict", {"data": ["x"]}
+    assert httpx.post(call, json=sent, headers={"Origin": app.url.rstrip("/")}).status_code == 200
+    assert httpx.post(call, json=sent, headers={"Origin": "http://evil.example"}).status_code == 403
+    assert httpx.post(call, json=sent, headers={"Host": "evil.example"}).status_code == 400
+    with open(picture, "rb") as file:
+        assert httpx.post(f"{app.url}gradio_api/upload", files={"files": file}).status_code == 403
+
+
+def test_it_can_be_told_to_answer_to_one_host_name(tmp_path):
+    import httpx
+
+    app = App(tmp_path, "--allow-host=digits.example")
+    for host, status in (("digits.example", 200), ("other.example", 400)):
+        assert httpx.get(app.url, headers={"Host": host}).status_code == status
+    assert app.stop() == 130
+    app.process.stdout.close()
+
+
 def test_a_hundred_half_open_connections_do_not_stop_it(app):
     import httpx
 
@@ -424,6 +516,14 @@ def test_a_busy_port_gets_one_clear_line(app):
     assert status == 2
     assert said.count("\n") == 1
     assert f"port {app.port}" in said
+
+
+def test_an_address_that_cannot_be_served_on_gets_one_clear_line():
+    for options, says in ((["--host=digits.invalid"], "digits.invalid"), (["--port=70000"], "from 1 to 65535")):
+        status, said = failing(*options)
+        assert status == 2
+        assert said.count("\n") == 1
+        assert says in said
 
 
 @pytest.mark.parametrize("model", ["none.onnx", str(ROOT / "README.md")])

@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -116,6 +117,13 @@ def test_other_formats_are_read_and_an_animated_gif_by_its_first_picture(classif
     assert read_for_page(classifier, uri(gif, "image/gif"))["label"] == 1
 
 
+def test_a_large_picture_is_shrunk_before_it_is_read(classifier):
+    large = one("RGB").resize((4800, 4800))
+    assert decode(uri(saved(large))).shape == (1600, 1600, 3)
+    assert decode(uri(saved(large.convert("L")))).shape == (1600, 1600, 1)
+    assert read_for_page(classifier, uri(saved(large)))["label"] == 1
+
+
 @pytest.mark.parametrize("nothing", [None, ""])
 def test_an_empty_pad_is_blank_and_no_error(classifier, nothing):
     answer = read_for_page(classifier, nothing)
@@ -171,8 +179,8 @@ def test_a_folder_that_cannot_be_written_to_is_said(tmp_path):
 def test_the_page_says_which_model_it_runs(classifier):
     assert describe(classifier).startswith("digitnet.onnx (")
     assert "of MNIST's test set" in describe(classifier)
-    other = SimpleNamespace(path=classifier.path, metadata={})
-    assert "MNIST" not in describe(other)
+    for metadata in ({}, {"test_accuracy": "unknown"}):
+        assert "MNIST" not in describe(SimpleNamespace(path=classifier.path, metadata=metadata))
 
 
 # Gradio leaves the event loop that it makes for a page to the garbage collector.
@@ -183,6 +191,7 @@ def test_without_corrections_the_page_does_not_offer_them(classifier):
 
     assert 'aria-label="Was it wrong?" hidden' in rows(build_demo(classifier, None))[0]
     assert 'aria-label="Was it wrong?" hidden' not in rows(build_demo(classifier))[0]
+    assert "in a&#36;&#123;1}. " in rows(build_demo(classifier, Path("a${1}")))[0]  # no template of Gradio's
 
 
 def test_the_app_imports_no_torch():

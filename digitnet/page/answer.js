@@ -2,7 +2,7 @@
 const find = (name) => element.querySelector(name);
 const digit = find("output"), seen = find("img"), status = find(".status"), time = find(".time");
 const blank = seen.src;
-let answer = null;
+let answer = null, kept = null;
 
 const bars = Array.from({ length: 10 }, (_, label) => {
   const row = document.createElement("li");
@@ -14,7 +14,7 @@ const buttons = Array.from({ length: 10 }, (_, label) => {
   button.type = "button";
   button.textContent = label;
   button.disabled = true;
-  button.setAttribute("aria-label", `It is a ${label}`);
+  button.setAttribute("aria-label", `It is ${label === 8 ? "an" : "a"} ${label}`);
   button.addEventListener("click", () => keep(label));
   return find(".digits").appendChild(button);
 });
@@ -27,10 +27,13 @@ function say(place, text) {
 
 document.addEventListener("digitnet-answer", ({ detail }) => {
   answer = detail;
-  const { label = null, probabilities, blank: nothing, milliseconds, error } = detail;
+  const { label = null, probabilities, blank: nothing, milliseconds } = detail;
+  // Where the server is gone, or refuses, what comes is no answer.
+  const error = detail.error ?? (probabilities ? undefined : "No answer: has the app been stopped?");
   say(digit, label === null ? "–" : String(label));
-  if (error) say(status, error);
-  else if (nothing) say(status, detail.picture && !detail.drawn ? "Nothing to read in this picture" : "Nothing drawn yet");
+  if (kept?.picture === detail.picture) say(status, kept.text); // until another picture is read
+  else if (error) say(status, error);
+  else if (nothing) say(status, detail.picture ? "Too little there to read" : "Nothing drawn yet");
   else if (label === null) say(status, "This does not look like a digit");
   else say(status, `${percent(probabilities[label])} sure`);
   bars.forEach((bar, i) => {
@@ -45,10 +48,15 @@ document.addEventListener("digitnet-answer", ({ detail }) => {
 });
 
 async function keep(label) {
+  const { picture } = answer;
+  let result = {};
   try {
-    const { error, kept } = await server.keep([answer.picture, label]);
-    status.textContent = error ?? `Kept as ${kept}`;
-  } catch {
-    status.textContent = "Not kept: has the app been stopped?";
-  }
+    result = await server.keep([picture, label]);
+  } catch { /* no answer */ }
+  const text = result.error ?? (result.kept ? `Kept as ${result.kept}` : "Not kept: has the app been stopped?");
+  kept = { picture, text };
+  if (answer.picture === picture) say(status, text);
 }
+
+// A file that misses its place would be opened by the browser, and the drawing lost.
+for (const way of ["dragover", "drop"]) document.addEventListener(way, (event) => event.preventDefault());

@@ -21,12 +21,12 @@ function paint(target, side) {
     pen.lineWidth = width;
     pen.beginPath();
     pen.moveTo(...points[0]);
-    // Curves through the middle of each two points are smooth; a single point becomes a dot.
+    // Curves through the middle of each two points are smooth.
     for (let i = 1; i < points.length; i++) {
       const [x, y] = points[i - 1], [nextX, nextY] = points[i];
       pen.quadraticCurveTo(x, y, (x + nextX) / 2, (y + nextY) / 2);
     }
-    pen.lineTo(...points.at(-1));
+    pen.lineTo(points.at(-1)[0] + (points.length === 1 ? 1e-4 : 0), points.at(-1)[1]); // no length would be no dot
     pen.stroke();
   }
 }
@@ -57,11 +57,11 @@ async function read() {
     paint(copy, READ_AT);
     const picture = strokes.length ? copy.toDataURL("image/png") : "";
     try {
-      answer = { ...(await server.read(picture)), picture, drawn: true };
+      answer = { ...(await server.read(picture)), picture };
     } catch {
-      answer = { error: "No answer: has the app been stopped?", picture };
+      answer = { picture };
     }
-    announce();
+    if (canvas.offsetParent) announce(); // the other tab may show by now
   }
   reading = false;
 }
@@ -95,6 +95,7 @@ for (const end of ["pointerup", "pointercancel"]) {
 
 function change(left) {
   strokes = left;
+  pointer = null; // a stroke that was being drawn ends here
   repaint();
   read();
 }

@@ -13,21 +13,21 @@ async function read(picture) {
   preview.hidden = false;
   preview.onerror = () => { preview.hidden = true; };
   preview.src = picture;
-  let read;
+  stop();
+  let read = {};
   try {
     read = await server.read(picture);
-  } catch {
-    read = { error: "No answer: has the app been stopped?" };
-  }
+  } catch { /* no answer */ }
   if (mine !== turn) return;
   answer = { ...read, picture };
-  announce();
+  if (drop.offsetParent) announce(); // the other tab may show by now
 }
 
 function readFile(chosen) {
   if (!chosen) return;
   if (chosen.size > MOST_BYTES) {
     turn++;
+    preview.hidden = true;
     answer = { error: `${chosen.name} has ${chosen.size.toLocaleString("en")} bytes; at most ${MOST_BYTES.toLocaleString("en")} are read` };
     return announce();
   }
@@ -42,11 +42,7 @@ file.addEventListener("change", () => {
   readFile(file.files[0]);
   file.value = ""; // the same file may be chosen again
 });
-drop.addEventListener("dragover", (event) => event.preventDefault());
-drop.addEventListener("drop", (event) => {
-  event.preventDefault();
-  readFile(event.dataTransfer.files[0]);
-});
+drop.addEventListener("drop", (event) => readFile(event.dataTransfer.files[0]));
 document.addEventListener("paste", (event) => {
   if (!drop.offsetParent) return; // the other tab
   readFile([...event.clipboardData.files][0]);
@@ -62,15 +58,21 @@ function stop() {
   viewfinder.hidden = shoot.hidden = true;
 }
 camera.addEventListener("click", async () => {
+  camera.disabled = true; // one stream at a time
+  stop();
   try {
     viewfinder.srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+    if (!drop.offsetParent) return stop(); // gone to the other tab before the camera was allowed
     await viewfinder.play();
     preview.hidden = true;
     viewfinder.hidden = shoot.hidden = false;
     shoot.focus();
   } catch (error) {
+    stop();
     answer = { error: `The camera cannot be used: ${error.message}` };
     announce();
+  } finally {
+    camera.disabled = false;
   }
 });
 shoot.addEventListener("click", () => {
