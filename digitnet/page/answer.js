@@ -44,7 +44,11 @@ document.addEventListener("digitnet-answer", ({ detail }) => {
   });
   seen.src = detail.seen ?? blank;
   say(time, milliseconds === undefined ? "" : ` · ${milliseconds.toFixed(1)} ms`);
-  for (const button of buttons) button.disabled = Boolean(error || nothing);
+  for (const button of buttons) button.disabled = Boolean(error || nothing || detail.more);
+});
+// What has changed since cannot be corrected before it is read: an older picture would be kept.
+document.addEventListener("digitnet-reading", () => {
+  for (const button of buttons) button.disabled = true;
 });
 
 async function keep(label) {

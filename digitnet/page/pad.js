@@ -46,6 +46,7 @@ function repaint() {
 let reading = false, changed = false, lastRead = 0;
 async function read() {
   changed = true;
+  document.dispatchEvent(new CustomEvent("digitnet-reading"));
   if (reading) return;
   reading = true;
   while (changed) {
@@ -67,7 +68,7 @@ async function read() {
 }
 
 function announce() {
-  document.dispatchEvent(new CustomEvent("digitnet-answer", { detail: answer }));
+  document.dispatchEvent(new CustomEvent("digitnet-answer", { detail: { ...answer, more: changed } }));
 }
 
 canvas.addEventListener("pointerdown", (event) => {
