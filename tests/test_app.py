@@ -292,6 +292,30 @@ def test_a_picture_can_be_pasted(page):
     shows(page, "1")
 
 
+def test_a_photograph_is_read_and_the_camera_is_off_again(page):
+    page.evaluate(
+        """() => {
+            const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+            window.tracks = [];
+            navigator.mediaDevices.getUserMedia = async (what) => {
+                const stream = await ask(what);
+                window.tracks.push(...stream.getTracks());
+                return stream;
+            };
+        }"""
+    )
+    page.get_by_role("tab", name="Picture").click()
+    page.get_by_role("button", name="Use the camera").click()
+    page.get_by_role("button", name="Take the picture").click()
+    page.wait_for_function("() => document.querySelector('.preview').naturalWidth > 100")
+    page.wait_for_function("() => document.querySelector('.status').textContent !== 'Nothing drawn yet'")
+    page.get_by_role("button", name="Use the camera").click()
+    page.get_by_role("button", name="Take the picture").wait_for()
+    page.get_by_role("tab", name="Draw").click()
+    page.wait_for_function("() => window.tracks.every((track) => track.readyState === 'ended')")
+    assert page.evaluate("() => window.tracks.length") == 2
+
+
 def test_the_examples_are_read_where_they_are_shown_and_each_tab_keeps_its_answer(page):
     draw(page, ONE)
     shows(page, "1")
