@@ -70,7 +70,7 @@ class MNISTDataModule(LightningDataModule):
         batch_size: Training images in a batch, on each device.
         val_fraction: Part of the 60,000 images held back for validation.
         augment: Turn, scale, slant and shift training images a little.
-        extra_dir: A folder of pictures in folders 0 to 9 to train on too, as the sketchpad keeps corrections.
+        extra_dir: More, in 0/ to 9/.
         seed: Fixes what is drawn at random.
     """
 

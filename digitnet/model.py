@@ -26,8 +26,8 @@ class DigitNet(LightningModule):
     Args:
         learning_rate: At its highest.
         weight_decay: AdamW's pull of the weights towards zero.
-        dropout: Part of the dense layer that is dropped.
-        label_smoothing: Part of each target spread over all digits.
+        dropout: Part of the dense layer.
+        label_smoothing: Part over all digits.
     """
 
     def __init__(
