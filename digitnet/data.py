@@ -96,9 +96,8 @@ class MNISTDataModule(LightningDataModule):
         self.augment = augment
         self.extra_dir = extra_dir
         self.seed = seed
-        self.save_hyperparameters(
-            ignore=["data_dir", "extra_dir"]
-        )  # the same data may lie elsewhere when a run is resumed
+        # The same data may lie elsewhere when a run is resumed.
+        self.save_hyperparameters(ignore=["data_dir", "extra_dir"])
         self.train_set = self.val_set = self.test_set = TensorDataset(torch.empty(0, 28, 28, dtype=torch.uint8))
 
     def prepare_data(self) -> None:

@@ -14,8 +14,6 @@ CONTENT_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline';"
     " img-src 'self' data: blob:; media-src 'self' blob:; font-src 'self' data:; connect-src 'self'; object-src 'none'"
 )
-
-
 LOOPBACK = ("127.0.0.1", "localhost")  # Gradio asks itself there whether it has started
 
 
