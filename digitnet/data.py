@@ -16,7 +16,9 @@ from digitnet.classifier import to_array
 from digitnet.errors import ConfigError, DatasetError, PictureError
 from digitnet.evaluation import labelled_pictures
 from digitnet.framing import Framing
+from digitnet.handwriting import written
 from digitnet.mnist import fetch_mnist
+from digitnet.pad import redraw
 
 SPLIT_SEED = 0  # the split has a generator of its own: every run, whatever its seed, holds out the same images
 
@@ -66,10 +68,13 @@ class MNISTDataModule(LightningDataModule):
     A batch is ink, float32 (N, 1, 28, 28) in [0, 1] with 0 = blank, and labels, int64 (N,).
 
     Args:
-        data_dir: The files lie in its MNIST/raw, or are fetched to there.
-        batch_size: Training images in a batch, on each device.
-        val_fraction: Part of the 60,000 images held back for validation.
-        augment: Turn, scale, slant and shift training images a little.
+        data_dir: Holds MNIST/raw.
+        batch_size: Images, on each device.
+        val_fraction: Part to validate with.
+        augment: Turn, scale, slant, shift.
+        handwriting: Digits written besides.
+        none: What is no digit.
+        pad: Part drawn anew, with noise.
         extra_dir: More, in 0/ to 9/.
         seed: Fixes what is drawn at random.
     """
@@ -80,6 +85,9 @@ class MNISTDataModule(LightningDataModule):
         batch_size: int = 128,
         val_fraction: float = 0.1,
         augment: bool = True,
+        handwriting: int = 12000,
+        none: int = 4000,
+        pad: float = 0.0,
         extra_dir: str | None = None,
         seed: int = 0,
     ) -> None:
@@ -88,12 +96,18 @@ class MNISTDataModule(LightningDataModule):
             raise ConfigError("data.data_dir is empty; it must name a folder, for example data")
         if batch_size < 1:
             raise ConfigError(f"data.batch_size is {batch_size}; it must be 1 or more, for example 128")
+        for name, value in [("handwriting", handwriting), ("none", none)]:
+            if value < 0:
+                raise ConfigError(f"data.{name} is {value}; it must be 0 or more, for example 10000")
+        if not 0 <= pad <= 1:
+            raise ConfigError(f"data.pad is {pad}; it must lie between 0 and 1, for example 0.4")
         if not 0 < val_fraction < 1:
             raise ConfigError(f"data.val_fraction is {val_fraction}; it must lie between 0 and 1, for example 0.1")
         self.data_dir = data_dir
         self.batch_size = batch_size
         self.val_fraction = val_fraction
         self.augment = augment
+        self.handwriting, self.none, self.pad = handwriting, none, pad
         self.extra_dir = extra_dir
         self.seed = seed
         # The same data may lie elsewhere when a run is resumed.
@@ -111,10 +125,12 @@ class MNISTDataModule(LightningDataModule):
         else:
             images, labels = self._read(train=True)
             val, train = split_indices(len(images), self.val_fraction)
-            more_images, more_labels = read_framed(Path(self.extra_dir)) if self.extra_dir else (images[:0], labels[:0])
-            self.train_set = self._on_device(
-                torch.cat([images[train], more_images]), torch.cat([labels[train], more_labels])
-            )
+            parts = [(images[train], labels[train])]
+            if self.handwriting or self.none:
+                parts.append(write_framed(self.handwriting, self.none))
+            if self.extra_dir:
+                parts.append(read_framed(Path(self.extra_dir)))
+            self.train_set = self._on_device(*map(torch.cat, zip(*parts, strict=True)))
             self.val_set = self._on_device(images[val], labels[val])
 
     def train_dataloader(self) -> DataLoader:
@@ -131,7 +147,8 @@ class MNISTDataModule(LightningDataModule):
         images, labels = batch
         ink = images.unsqueeze(1).float() / 255
         if self.augment and self.trainer is not None and self.trainer.training:
-            ink = distort(ink)
+            redrawn = round(len(ink) * self.pad)  # batches are shuffled: the first ones are any ones
+            ink = torch.cat([redraw(ink[:redrawn]), distort(ink[redrawn:])]) if redrawn else distort(ink)
         return ink, labels
 
     def _read(self, train: bool) -> tuple[Tensor, Tensor]:
@@ -170,6 +187,20 @@ def read_framed(folder: Path) -> tuple[Tensor, Tensor]:
         images.append((ink[0] * 255).round().to(torch.uint8))
         labels.append(int(path.parent.name))
     return torch.stack(images), torch.tensor(labels)
+
+
+def write_framed(digits: int, none: int) -> tuple[Tensor, Tensor]:
+    """Synthesised handwriting, framed as MNIST: uint8 (N, 28, 28), and int64 (N,), -1 for what is no digit.
+
+    The same in every run, as MNIST is. Some thousand in a second.
+    """
+    framing, images, labels = Framing(), [], []
+    batches = list(written(digits, none, seed=SPLIT_SEED))
+    for pictures, digits_of in batches:
+        ink, _ = framing(torch.from_numpy(pictures)[..., None])
+        images.append((ink * 255).round().to(torch.uint8))
+        labels.append(torch.from_numpy(digits_of))
+    return torch.cat(images), torch.cat(labels)
 
 
 def split_indices(size: int, val_fraction: float) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 import copy
 
+import torch
 import torch.nn.functional as F
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
@@ -9,23 +10,26 @@ from torch import Tensor, channels_last, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
-from torchmetrics import MeanMetric, Metric
+from torchmetrics import CatMetric, MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
 from digitnet.errors import ConfigError
 
 SHOW_EVERY = 20  # steps between what the progress bar shows of the batch at hand
+ACCEPTED = 0.995  # part of the validation images that counts as sure enough to be a digit
 
 
 class DigitNet(LightningModule):
     """Two convolutions, two poolings, two dense layers: ink in, one logit for each digit out.
 
     Ink is float32 (N, 1, 28, 28) in [0, 1], 0 = blank; logits are float32 (N, 10). With the normalisation folded
-    into the convolutions (see `folded`) it has the 225,034 parameters of the Keras network that it mirrors.
+    into the convolutions (see `folded`) it has the 225,034 parameters of the Keras network that it mirrors. Each
+    validation sets two more numbers, see `calibrate`: what to divide the logits by, so that probabilities mean what
+    they say, and the probability below which a picture shows no digit.
 
     Args:
         learning_rate: At its highest.
-        weight_decay: AdamW's pull of the weights towards zero.
+        weight_decay: Pull towards zero.
         dropout: Part of the dense layer.
         label_smoothing: Part over all digits.
     """
@@ -60,8 +64,14 @@ class DigitNet(LightningModule):
         self.dense2 = nn.Linear(128, 10)
         self.to(memory_format=channels_last)  # pixels outside, channels inside: faster on CPU and GPU
 
+        self.register_buffer("temperature", torch.ones(()))
+        self.register_buffer("threshold", torch.zeros(()))
+        self.temperature: Tensor
+        self.threshold: Tensor
+
         self.train_loss, self.train_accuracy = _loss(), _accuracy()
         self.val_loss, self.val_accuracy = _loss(), _accuracy()
+        self.val_logits, self.val_labels = CatMetric(), CatMetric()  # metrics, since these are gathered over ranks
         self.test_loss, self.test_accuracy = _loss(), _accuracy()
 
     def forward(self, ink: Tensor) -> Tensor:
@@ -75,20 +85,23 @@ class DigitNet(LightningModule):
         return self.dense2(self.dropout(features))  # (N, 10)
 
     def folded(self) -> nn.Sequential:
-        """A copy for reading: the same logits with the normalisation inside the convolution, and no dropout."""
+        """A copy for reading: the logits over the temperature, the normalisation inside the convolution, no dropout."""
         conv2, norm = copy.deepcopy(self.conv2).eval(), copy.deepcopy(self.norm).eval()
+        dense2 = copy.deepcopy(self.dense2)
+        dense2.weight.data /= self.temperature
+        dense2.bias.data /= self.temperature
         # The normalisation stands behind the pooling. It may move before it because its scale is positive: then the
         # largest of four pixels stays the largest.
         return nn.Sequential(
             copy.deepcopy(self.conv1), nn.MaxPool2d(2), nn.ReLU(),
             fuse_conv_bn_eval(conv2, norm), nn.MaxPool2d(2), nn.ReLU(),
-            nn.Flatten(), copy.deepcopy(self.dense1), nn.ReLU(), copy.deepcopy(self.dense2),
+            nn.Flatten(), copy.deepcopy(self.dense1), nn.ReLU(), dense2,
         ).eval()  # fmt: skip
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         ink, labels = batch
         logits = self(ink)
-        loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        loss = F.cross_entropy(logits, targets(labels), label_smoothing=self.label_smoothing)
         self.train_loss.update(loss.detach(), len(labels))
         self.train_accuracy.update(logits, labels)
         if batch_idx % SHOW_EVERY == 0:
@@ -100,7 +113,17 @@ class DigitNet(LightningModule):
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        self._evaluate("val", self.val_loss, self.val_accuracy, batch)
+        logits = self._evaluate("val", self.val_loss, self.val_accuracy, batch)
+        self.val_logits.update(logits)
+        self.val_labels.update(batch[1])
+
+    def on_validation_epoch_end(self) -> None:
+        logits, labels = torch.as_tensor(self.val_logits.compute()), torch.as_tensor(self.val_labels.compute())
+        temperature, threshold = calibrate(logits.float(), labels.long())
+        self.temperature.copy_(temperature)
+        self.threshold.copy_(threshold)
+        self.val_logits.reset()
+        self.val_labels.reset()
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         return self._evaluate("test", self.test_loss, self.test_accuracy, batch)
@@ -130,6 +153,25 @@ class DigitNet(LightningModule):
         }
 
 
+def targets(labels: Tensor) -> Tensor:
+    """What the network is to say, float32 (N, 10): the label's digit; each digit alike where it is -1, for none."""
+    digits = torch.arange(10, device=labels.device)
+    return (labels[:, None] == digits).float() + (labels[:, None] < 0) * 0.1
+
+
+def calibrate(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Temperature and threshold from logits, (N, 10), of held-back digits, and their labels, (N,).
+
+    Divided by the temperature the logits are as likely as can be; of the digits, 99.5 % are then surer than the
+    threshold. After C. Guo et al., "On Calibration of Modern Neural Networks" (2017), https://arxiv.org/abs/1706.04599
+    """
+    temperatures = torch.logspace(-1, 1, 101, base=4, device=logits.device)  # 1/4 to 4, in steps of 3 %
+    losses = torch.stack([F.cross_entropy(logits / temperature, labels) for temperature in temperatures])
+    temperature = temperatures[losses.argmin()]
+    surest = (logits / temperature).softmax(1).amax(1)
+    return temperature, surest.quantile(1 - ACCEPTED)
+
+
 def one_cycle(progress: float) -> float:
     """Part of the highest learning rate to use when `progress`, 0 to 1, of the run is over: up for a quarter, down.
 
@@ -144,4 +186,4 @@ def _loss() -> Metric:
 
 
 def _accuracy() -> Metric:
-    return MulticlassAccuracy(10, average="micro", validate_args=False)
+    return MulticlassAccuracy(10, average="micro", ignore_index=-1, validate_args=False)

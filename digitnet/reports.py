@@ -38,7 +38,8 @@ class Report(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
             images, labels = trainer.datamodule.train_set.tensors  # type: ignore[attr-defined]
-            save_picture(self.folder / "samples.png", draw_samples(images[:SAMPLES].cpu(), labels[:SAMPLES].cpu()))
+            shown = torch.linspace(0, len(images) - 1, min(SAMPLES, len(images))).long().to(images.device)
+            save_picture(self.folder / "samples.png", draw_samples(images[shown].cpu(), labels[shown].cpu()))
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.logits = CatMetric().to(pl_module.device)  # a metric, since these are gathered over ranks, in order
@@ -122,8 +123,9 @@ def save_picture(path: Path, figure: Figure) -> None:
 
 
 def draw_samples(images: Tensor, labels: Tensor) -> Figure:
-    """A sheet of images, uint8 (N, 28, 28), each with its label, int64 (N,)."""
-    return _draw_sheet(images, [str(label) for label in labels.tolist()], "Training images and their labels")
+    """A sheet of images, uint8 (N, 28, 28), each with its label, int64 (N,); -1 is none."""
+    captions = [str(label) if label >= 0 else "none" for label in labels.tolist()]
+    return _draw_sheet(images, captions, "Training images and their labels")
 
 
 def draw_mistakes(images: Tensor, labels: Tensor, logits: Tensor) -> Figure:

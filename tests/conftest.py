@@ -76,6 +76,7 @@ class MadeMNIST:
     def options(self, root: Path) -> list[str]:
         return [
             f"--data.data_dir={self.folder}", f"--trainer.default_root_dir={root}", "--data.batch_size=16",
+            "--data.handwriting=40", "--data.none=10",
             "--trainer.accelerator=cpu",
         ]  # fmt: skip
 

@@ -23,7 +23,7 @@ def flat(lists):
 
 @pytest.fixture
 def data(made_mnist):
-    data = MNISTDataModule(str(made_mnist.folder), batch_size=50)
+    data = MNISTDataModule(str(made_mnist.folder), batch_size=50, handwriting=40, none=10)
     data.prepare_data()
     data.setup("fit")
     data.setup("test")
@@ -107,6 +107,10 @@ def test_images_stay_uint8_in_memory_and_become_ink_batch_by_batch(data):
         ({"val_fraction": 1.0}, "data.val_fraction is 1.0"),
         ({"val_fraction": 0.0}, "data.val_fraction is 0.0"),
         ({"val_fraction": float("nan")}, "data.val_fraction is nan"),
+        ({"handwriting": -1}, "data.handwriting is -1"),
+        ({"none": -5}, "data.none is -5"),
+        ({"pad": 1.1}, "data.pad is 1.1"),
+        ({"pad": float("nan")}, "data.pad is nan"),
     ],
 )
 def test_values_that_cannot_work_are_refused(options, message):
@@ -153,13 +157,23 @@ def test_a_dot_moves_as_far_as_the_shift_and_the_turn_allow_and_no_further():
 def test_the_real_files_have_the_published_md5_and_split_54000_to_6000(real_mnist):
     for name, md5 in mnist.MD5.items():
         assert hashlib.md5((real_mnist / RAW_FOLDER / name).read_bytes()).hexdigest() == md5
-    data = MNISTDataModule(str(real_mnist))
+    data = MNISTDataModule(str(real_mnist), handwriting=0, none=0)
     data.setup("fit")
     data.setup("test")
     assert (len(data.train_set), len(data.val_set), len(data.test_set)) == (54_000, 6_000, 10_000)
     assert torch.cat([data.train_set.tensors[1], data.val_set.tensors[1]]).bincount().tolist() == [
         5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949,
     ]  # fmt: skip  # as published
+
+
+def test_synthesised_digits_and_what_is_none_are_trained_on_too_framed_as_mnist(data):
+    images, labels = (tensor[-50:] for tensor in data.train_set.tensors)
+    assert labels.clamp(min=-1).add(1).bincount().tolist() == [10, *[4] * 10]
+    assert images.dtype == torch.uint8
+    assert (images.amax((1, 2)) == 255).all()
+    sides = (images > 0).any(1).sum(1), (images > 0).any(2).sum(1)
+    assert torch.maximum(*sides).float().median() == 20, "the longest side of the ink"
+    assert len(data.val_set) == 64, "and validated on MNIST alone"
 
 
 def corrections(folder, **pictures):
@@ -174,7 +188,7 @@ def test_pictures_of_an_extra_folder_are_trained_on_too_framed_as_mnist(made_mni
     stroke = np.full((200, 300, 3), 240, np.uint8)
     stroke[40:160, 140:155] = 20
     folder = corrections(tmp_path, a1=stroke, b1=255 - stroke, a7=stroke[:, ::2])
-    data = MNISTDataModule(str(made_mnist.folder), extra_dir=folder)
+    data = MNISTDataModule(str(made_mnist.folder), handwriting=0, none=0, extra_dir=folder)
     data.prepare_data()
     data.setup("fit")
     images, labels = data.train_set.tensors
@@ -197,7 +211,7 @@ def test_pictures_of_an_extra_folder_are_trained_on_too_framed_as_mnist(made_mni
 def test_an_extra_folder_that_cannot_be_trained_on_is_named(made_mnist, tmp_path, pictures, error, says):
     folder = tmp_path / "corrections"
     folder.mkdir()
-    data = MNISTDataModule(str(made_mnist.folder), extra_dir=corrections(folder, **pictures))
+    data = MNISTDataModule(str(made_mnist.folder), handwriting=0, none=0, extra_dir=corrections(folder, **pictures))
     with pytest.raises(error, match=says):
         data.setup("fit")
 
@@ -206,4 +220,4 @@ def test_an_extra_folder_with_a_file_that_is_no_picture_is_named(made_mnist, tmp
     (tmp_path / "3").mkdir()
     (tmp_path / "3" / "bad.png").write_text("no picture")
     with pytest.raises(DatasetError, match=r"bad\.png: not a picture"):
-        MNISTDataModule(str(made_mnist.folder), extra_dir=str(tmp_path)).setup("fit")
+        MNISTDataModule(str(made_mnist.folder), handwriting=0, none=0, extra_dir=str(tmp_path)).setup("fit")

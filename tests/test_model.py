@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from digitnet.errors import ConfigError
-from digitnet.model import DigitNet, one_cycle
+from digitnet.model import DigitNet, calibrate, one_cycle, targets
 
 
 @pytest.fixture
@@ -32,6 +32,28 @@ def test_folding_changes_no_logit_and_leaves_the_network_alone(trained):
     assert logits.shape == (32, 10)
     torch.testing.assert_close(trained.folded()(ink), logits, rtol=1e-4, atol=1e-5)
     assert torch.equal(trained(ink), logits)
+
+
+def test_folded_its_logits_are_over_the_temperature(trained):
+    ink = torch.rand(8, 1, 28, 28)
+    trained.temperature.fill_(2.5)
+    torch.testing.assert_close(trained.folded()(ink), trained(ink) / 2.5, rtol=1e-4, atol=1e-5)
+
+
+def test_a_digit_is_to_be_said_and_what_is_none_to_be_called_each_digit_alike():
+    assert torch.equal(targets(torch.tensor([3, -1]))[0], torch.eye(10)[3])
+    assert targets(torch.tensor([3, -1]))[1] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("too_sure", [0.5, 1.0, 2.0, 3.0])
+def test_calibration_finds_how_much_too_sure_the_logits_are_and_accepts_995_in_1000(too_sure):
+    torch.manual_seed(0)
+    honest = 3 * torch.randn(20_000, 10)
+    labels = honest.softmax(1).multinomial(1).flatten()  # drawn as the probabilities say
+    temperature, threshold = calibrate(too_sure * honest, labels)
+    assert temperature.item() == pytest.approx(too_sure, rel=0.06)
+    surest = (too_sure * honest / temperature).softmax(1).amax(1)
+    assert (surest >= threshold).float().mean().item() == pytest.approx(0.995, abs=0.001)
 
 
 def test_the_network_agrees_with_arithmetic_by_hand(trained):

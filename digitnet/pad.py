@@ -1,0 +1,149 @@
+"""Images drawn anew as people draw, scan and photograph digits, for a whole batch at once, on the device it lies on.
+
+What framing makes of thin strokes, noise, lines and dark edges is what the network has to read. So the pictures go
+through the same `Framing` as a user's: on a pad of 28 to 56 pixels, where each effect changes some of them.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from digitnet.framing import SIZE, Framing
+
+SIDES = (28, 28, 28, 40, 56)  # pixels of the pad, one for each batch
+
+_framing = Framing()
+
+
+def redraw(ink: Tensor) -> Tensor:
+    """Each image in a size and place, by a pen and on a ground of its own, spoilt, and framed again.
+
+    Takes and returns ink, float (N, 1, 28, 28) in [0, 1]. Draws from torch's generators.
+    """
+    pad = Pad(len(ink), SIDES[int(torch.randint(len(SIDES), ()))], ink.device)
+    picture = pad.spoil(pad.ground(pad.stray(pad.pen(pad.place(ink)))))
+    framed, blank = _framing((picture * 255).round().to(torch.uint8).permute(0, 2, 3, 1))
+    # What noise has swallowed stays as it was.
+    return torch.where(blank[:, None, None, None], ink, framed[:, None])
+
+
+class Pad:
+    """What is drawn at random for N pictures of side x side pixels, each float (N, 1, S, S) in [0, 1].
+
+    `part` says how many of the pictures an effect changes, `uniform` how strongly.
+    """
+
+    def __init__(self, count: int, side: int, device: torch.device) -> None:
+        self.count, self.side, self.device = count, side, device
+        steps = (torch.arange(side, device=device) + 0.5) / side
+        self.y, self.x = steps[:, None], steps[None, :]  # (S, 1) and (1, S), in [0, 1]
+
+    def uniform(self, low: float, high: float) -> Tensor:
+        """(N, 1, 1, 1), each drawn evenly."""
+        return torch.empty(self.count, 1, 1, 1, device=self.device).uniform_(low, high)
+
+    def part(self, chance: float) -> Tensor:
+        """Which of the pictures: bool (N, 1, 1, 1), each true with this chance."""
+        return self.uniform(0, 1) < chance
+
+    def cloud(self, cells: int, mode: str) -> Tensor:
+        """Smooth noise in [0, 1], of so many cells across."""
+        noise = torch.rand(self.count, 1, cells, cells, device=self.device)
+        return F.interpolate(noise, (self.side, self.side), mode=mode).clamp(0, 1)
+
+    def place(self, ink: Tensor) -> Tensor:
+        """Anywhere, from half its size to all of the pad, turned, slanted, stretched; some cut out to fill the pad."""
+        angle = self.uniform(-0.42, 0.42) * self.part(0.7)
+        slant, size = self.uniform(-0.35, 0.35) * self.part(0.5), self.uniform(0.55, 1.15)
+        wide = (self.uniform(-0.1, 0.1) + self.uniform(0, 0.9) * self.part(0.2)).exp()
+        room = (1 - 20 / 28 * size).clamp(min=0) + 0.05
+        cos, sin = angle.cos() / size, angle.sin() / size
+        shift_x, shift_y = self.uniform(-1, 1) * room, self.uniform(-1, 1) * room
+        x = torch.cat([cos / wide, (slant * cos - sin) / wide, shift_x], 3)
+        y = torch.cat([sin, slant * sin + cos, shift_y], 3)
+        ways = torch.where(self.part(0.12)[:, 0], _box(ink), torch.cat([x, y], 2)[:, 0])  # (N, 2, 3)
+        grid = F.affine_grid(ways, [self.count, 1, self.side, self.side], align_corners=False)
+        return F.grid_sample(ink, grid, align_corners=False)
+
+    def pen(self, strokes: Tensor) -> Tensor:
+        """Thicker, thinner where that leaves enough of them, or their outline; with soft or hard edges."""
+        thick, thin = F.max_pool2d(strokes, 3, 1, 1), -F.max_pool2d(-strokes, 3, 1, 1)
+        outline = (thick - thin) * (thick - thin > 0.3)
+        enough = thin.sum((1, 2, 3), keepdim=True) > 0.5 * strokes.sum((1, 2, 3), keepdim=True)
+        which = self.uniform(0, 1)
+        strokes = torch.where(which < 0.15, thick, strokes)
+        strokes = torch.where((which > 0.15) & (which < 0.3) & enough, thin, strokes)
+        strokes = torch.where(which > 0.92, outline, strokes)
+        level, contrast = self.uniform(0.2, 0.6), self.uniform(2, 12)
+        return torch.where(self.part(0.3), ((strokes - level) * contrast + 0.5).clamp(0, 1), strokes)
+
+    def stray(self, strokes: Tensor) -> Tensor:
+        """Strokes that do not belong: a straight, dotted or zigzag line, blots."""
+        angle = self.uniform(0, math.pi)
+        along = self.x * angle.cos() + self.y * angle.sin()
+        across = self.y * angle.cos() - self.x * angle.sin()
+        teeth = self.part(0.6) * ((along * self.uniform(2.5, 9)) % 1 - 0.5).abs() * self.uniform(0.1, 0.3)
+        middle = 0.5 * (angle.cos() - angle.sin()) + self.uniform(-0.4, 0.4)
+        line = (1.2 - (across - middle + teeth).abs() * self.side / self.uniform(0.5, 1.2)).clamp(0, 1)
+        gaps = ((along * self.uniform(5, 16)) % 1 >= 0.5) & self.part(0.5)
+        line = line * ~gaps * self.uniform(0.5, 1) * self.part(0.24)
+        blots = ((self.cloud(self.side // 2, "bilinear") - self.uniform(0.78, 0.97)) * 12).clamp(0, 1) * self.part(0.12)
+        return torch.maximum(strokes, torch.maximum(line, blots))
+
+    def ground(self, strokes: Tensor) -> Tensor:
+        """On paper that is shaded, foggy, striped or ruled, darker at an edge or all around, or partly inverted."""
+        angle = self.uniform(0, 2 * math.pi)
+        slope = (self.x - 0.5) * angle.cos() + (self.y - 0.5) * angle.sin() + 0.7
+        dark = self.uniform(0, 0.15) * self.part(0.5) + slope * self.uniform(0, 0.45) * self.part(0.15)
+        dark = dark + self.cloud(5, "bicubic") * self.uniform(0, 0.5) * self.part(0.12)
+        # Bands lie across or upright, some a little askew.
+        upright = self.part(0.5)
+        way = torch.where(upright, self.x, self.y) + (self.x - self.y) * self.uniform(-0.08, 0.08) * self.part(0.5)
+        period, share = self.uniform(0.06, 0.4), self.uniform(0.08, 0.5)
+        stripes = (way / period + self.uniform(0, 1)) % 1 < share
+        dark = dark + stripes * self.uniform(0.1, 0.5) * self.part(0.12)
+        edge = torch.where(self.part(0.5), way, 1 - way) - self.uniform(0, 0.12)
+        left, right, top, bottom = (self.uniform(0, 0.1) for _ in range(4))
+        sides = torch.minimum(self.x - left, 1 - right - self.x)
+        rim = torch.minimum(sides, torch.minimum(self.y - top, 1 - bottom - self.y))
+        beyond = torch.where(self.part(0.5), edge, rim) < 0
+        dark = dark + beyond * self.uniform(0.3, 0.9) * self.part(0.16)
+        weight = self.uniform(0.35, 1)
+        weight = torch.where(self.part(0.5), weight, 1.0)
+        picture = (dark + strokes * weight * (1 - dark).clamp(min=0.25)).clamp(0, 1)
+        band = (way - self.uniform(0.3, 0.7)).abs() < self.uniform(0.1, 0.4)
+        picture = torch.where(band & self.part(0.1), 1 - picture, picture)
+        return (picture + self.uniform(0, 0.55) * self.part(0.1)).clamp(0, 1)
+
+    def spoil(self, picture: Tensor) -> Tensor:
+        """Blurred, as through glass, noisy, as in little light, with failed pixels; half are turned dark on light."""
+        soft = F.avg_pool2d(F.avg_pool2d(F.pad(picture, (2, 2, 2, 2), mode="replicate"), 3, 1), 3, 1)
+        if self.side > 40:
+            soft = F.avg_pool2d(F.pad(soft, (2, 2, 2, 2), mode="replicate"), 5, 1)
+        blurred = torch.lerp(soft, picture, self.uniform(0, 1))
+        picture = torch.where(self.part(0.2), blurred, picture)
+        moved = torch.rand(2, self.count, self.side, self.side, device=self.device) * 2 - 1
+        moved = moved * self.uniform(0.5, 1.6)[:, 0] * 2 / self.side
+        grid = torch.stack([self.x * 2 - 1 + moved[0], self.y * 2 - 1 + moved[1]], -1)
+        glass = F.grid_sample(soft, grid, align_corners=False, padding_mode="border")
+        picture = torch.where(self.part(0.08), glass, picture)
+        noise = torch.randn_like(picture)
+        picture = picture + noise * self.uniform(0, 0.12) * self.part(0.2)
+        picture = picture + noise * picture.clamp(min=0).sqrt() * self.uniform(0, 0.6) * self.part(0.12)
+        chance, failed = torch.rand_like(picture), self.uniform(0, 0.12) * self.part(0.15)
+        picture = torch.where(chance < failed, 0.0, torch.where(chance > 1 - failed, 1.0, picture)).clamp(0, 1)
+        return torch.where(self.part(0.5), 1 - picture, picture)
+
+
+def _box(ink: Tensor) -> Tensor:
+    """The map, (N, 2, 3), for affine_grid, that stretches the box of each picture's ink over the whole pad."""
+    used = torch.cat([ink.amax(2), ink.amax(3)], 1) > 0.2  # (N, 2, 28): columns, rows
+    place = torch.arange(SIZE, device=ink.device)
+    start = torch.where(used, place, SIZE).amin(2)
+    stop = torch.where(used, place + 1, 0).amax(2)
+    half = ((stop - start) / SIZE).clamp(min=0.2)  # a thin stroke is not made a broad one
+    middle = (start + stop) / SIZE - 1
+    zero = torch.zeros_like(half[:, 0])
+    return torch.stack([half[:, 0], zero, middle[:, 0], zero, half[:, 1], middle[:, 1]], 1).view(-1, 2, 3)

@@ -1,0 +1,80 @@
+import pytest
+import torch
+
+from digitnet import data as data_module
+from digitnet.data import MNISTDataModule
+from digitnet.framing import Framing
+from digitnet.handwriting import written
+from digitnet.pad import SIDES, Pad, redraw
+
+
+@pytest.fixture(scope="module")
+def ink():
+    pictures, _ = next(written(200, 0, seed=1))
+    return Framing()(torch.from_numpy(pictures)[..., None])[0][:, None]
+
+
+def test_what_is_drawn_anew_is_ink_as_framing_leaves_it(ink):
+    torch.manual_seed(0)
+    for _ in range(2 * len(SIDES)):
+        drawn = redraw(ink)
+        assert drawn.shape == ink.shape
+        assert drawn.dtype == torch.float32
+        assert drawn.min() == 0
+        assert torch.equal(drawn.amax((1, 2, 3)), torch.ones(len(ink)))
+
+
+def test_no_picture_stays_as_it_was_and_a_seed_repeats_them(ink):
+    torch.manual_seed(0)
+    first = redraw(ink)
+    assert (first != ink).flatten(1).any(1).float().mean() > 0.95
+    torch.manual_seed(0)
+    assert torch.equal(redraw(ink), first)
+
+
+@pytest.mark.parametrize("side", sorted(set(SIDES)))
+def test_every_step_keeps_pictures_in_range(ink, side):
+    torch.manual_seed(0)
+    pad = Pad(len(ink), side, ink.device)
+    picture = ink
+    for step in (pad.place, pad.pen, pad.stray, pad.ground, pad.spoil):
+        picture = step(picture)
+        assert picture.shape == (len(ink), 1, side, side)
+        assert picture.min() >= 0
+        assert picture.max() <= 1
+
+
+def test_both_polarities_are_drawn(ink):
+    torch.manual_seed(0)
+    pad = Pad(len(ink), 28, ink.device)
+    light = pad.spoil(pad.place(ink)).mean((1, 2, 3)) < 0.5
+    assert 0.4 < light.float().mean() < 0.6
+
+
+def test_some_are_cut_out_and_stretched_over_the_whole_pad(ink):
+    torch.manual_seed(0)
+    pad = Pad(len(ink), 28, ink.device)
+    placed = pad.place(ink)[:, 0] > 0.2
+    filled = placed[:, 1].any(1) & placed[:, -2].any(1) & placed[:, :, 1].any(1) & placed[:, :, -2].any(1)
+    assert 0.03 < filled.float().mean() < 0.3
+
+
+def test_a_blank_image_stays_blank():
+    torch.manual_seed(0)
+    drawn = redraw(torch.zeros(50, 1, 28, 28))
+    assert drawn.isfinite().all()
+
+
+def test_the_part_of_a_batch_that_is_asked_for_is_drawn_anew(made_mnist, monkeypatch):
+    class Training:
+        training = True
+
+    for part, count in ((0.0, 0), (0.25, 25), (1.0, 100)):
+        seen = []
+        monkeypatch.setattr(data_module, "redraw", lambda ink, seen=seen: seen.append(len(ink)) or ink)
+        data = MNISTDataModule(str(made_mnist.folder), pad=part)
+        data.trainer = Training()
+        images, labels = torch.zeros(100, 28, 28, dtype=torch.uint8), torch.zeros(100, dtype=torch.int64)
+        ink, _ = data.on_after_batch_transfer((images, labels), 0)
+        assert ink.shape == (100, 1, 28, 28)
+        assert sum(seen) == count
