@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from digitnet.classifier import DigitClassifier, Prediction, to_array
+from digitnet.corruptions import CORRUPTIONS, PAGES
 from digitnet.errors import ConfigError, PictureError, one_line_errors
-from digitnet.evaluation import ENDINGS, Reading, draw_mistakes, labelled_pictures, summarise
+from digitnet.evaluation import ENDINGS, Reading, draw_mistakes, labelled_pictures, robustness, summarise
+from digitnet.mnist import fetch_mnist, read_test_set
 
 BATCH = 256  # pictures decoded before they are read together ...
 BATCH_BYTES = 2**24  # ... or fewer large ones
@@ -35,16 +37,20 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--all", action="store_true", help="the probabilities of all ten digits, too")
     predict.set_defaults(run=run_predict)
     evaluate = commands.add_parser(
-        "evaluate", help="measure accuracy", description="Reads pictures in folders 0/ to 9/ and says how well."
+        "evaluate",
+        help="measure accuracy",
+        description="Reads pictures in folders 0/ to 9/, or MNIST made hard, and says how well.",
     )
     evaluate.add_argument(
         "inputs",
-        nargs="+",
+        nargs="*",
         type=Path,
         metavar="DIR|MODEL",
         help="folders that hold folders 0 to 9; .onnx files to compare",
     )
     evaluate.add_argument("--mistakes", type=Path, default="mistakes.png", help="where to draw the worst mistakes")
+    evaluate.add_argument("--robustness", action="store_true", help="read MNIST's test set, made hard in 23 ways")
+    evaluate.add_argument("--data_dir", default="data", help="where MNIST lies or is fetched to (default: data)")
     evaluate.set_defaults(run=run_evaluate)
     for command in (predict, evaluate):
         command.add_argument("--model", type=Path, metavar="ONNX", help="model file; the released one unless given")
@@ -72,6 +78,8 @@ def run_evaluate(options: argparse.Namespace) -> int:
     folders = [path for path in options.inputs if path.suffix != ".onnx"]
     if options.model and models != [options.model]:
         raise ConfigError(f"--model {options.model} beside {models[0]}; name the models to compare one way")
+    if options.robustness:
+        return _print_robustness(models, options)
     if not folders:
         raise ConfigError("no folder to evaluate on; name one that holds folders 0 to 9 with pictures in them")
     labelled = {folder: {path: int(path.parent.name) for path in labelled_pictures(folder)} for folder in folders}
@@ -94,6 +102,22 @@ def run_evaluate(options: argparse.Namespace) -> int:
     if draw_mistakes(mistakes, options.mistakes):
         print(f"The worst mistakes: {options.mistakes}")
     return 1 if failed else 0
+
+
+def _print_robustness(models: list[Path | None], options: argparse.Namespace) -> int:
+    fetch_mnist(options.data_dir)
+    images, labels = read_test_set(options.data_dir)
+    for model in models:
+        classifier = DigitClassifier(model, options.threads)
+        print(f"{classifier.path} on the {len(images):,} test images of MNIST\n")
+        print("| made hard by | right | called none |\n|---|---|---|")
+        rows = []
+        for name, right, rejected in robustness(classifier, images, labels):
+            print(f"| {name.replace('_', ' ')} | {right:.2%} | {rejected:.2%} |", flush=True)
+            rows.append((name, right))
+        for group, ways in (("fifteen, as MNIST-C's", CORRUPTIONS), ("pages", PAGES)):
+            print(f"| mean of the {group} | {np.mean([right for name, right in rows if name in ways]):.2%} | |")
+    return 0
 
 
 def find_pictures(inputs: Iterable[str]) -> Iterator[Source]:

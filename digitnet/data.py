@@ -1,12 +1,14 @@
 """MNIST as whole batches: in memory as uint8, sliced in one go, augmented batch by batch on the device."""
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from lightning import LightningDataModule
+from rich.progress import Progress
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 from torchvision.datasets import MNIST
@@ -148,7 +150,8 @@ class MNISTDataModule(LightningDataModule):
         ink = images.unsqueeze(1).float() / 255
         if self.augment and self.trainer is not None and self.trainer.training:
             redrawn = round(len(ink) * self.pad)  # batches are shuffled: the first ones are any ones
-            ink = torch.cat([redraw(ink[:redrawn]), distort(ink[redrawn:])]) if redrawn else distort(ink)
+            parts = (redraw, ink[:redrawn]), (distort, ink[redrawn:])
+            ink = torch.cat([change(part) for change, part in parts if len(part)])
         return ink, labels
 
     def _read(self, train: bool) -> tuple[Tensor, Tensor]:
@@ -195,11 +198,13 @@ def write_framed(digits: int, none: int) -> tuple[Tensor, Tensor]:
     The same in every run, as MNIST is. Some thousand in a second.
     """
     framing, images, labels = Framing(), [], []
-    batches = list(written(digits, none, seed=SPLIT_SEED))
-    for pictures, digits_of in batches:
-        ink, _ = framing(torch.from_numpy(pictures)[..., None])
-        images.append((ink * 255).round().to(torch.uint8))
-        labels.append(torch.from_numpy(digits_of))
+    with Progress(transient=True, disable=not sys.stdout.isatty()) as progress:
+        writing = progress.add_task("Writing digits", total=digits + none)
+        for pictures, digits_of in written(digits, none, seed=SPLIT_SEED):
+            ink, _ = framing(torch.from_numpy(pictures)[..., None])
+            images.append((ink * 255).round().to(torch.uint8))
+            labels.append(torch.from_numpy(digits_of))
+            progress.advance(writing, len(pictures))
     return torch.cat(images), torch.cat(labels)
 
 

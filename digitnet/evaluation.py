@@ -1,14 +1,15 @@
 """How well labelled pictures are read: accuracy, calibration, confusion, and the worst mistakes as a picture."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from digitnet.classifier import Prediction
+from digitnet.classifier import DigitClassifier, Prediction
+from digitnet.corruptions import CORRUPTIONS, PAGES
 from digitnet.errors import ConfigError
 from digitnet.files import write_file
 
@@ -85,6 +86,26 @@ def summarise(readings: Sequence[Reading]) -> str:
             *rows,
         ]
     )
+
+
+def robustness(
+    classifier: DigitClassifier, images: np.ndarray, labels: np.ndarray
+) -> Iterator[tuple[str, float, float]]:
+    """How MNIST's images, uint8 (N, 28, 28), are read as they are, and made hard in each way of corruptions.py.
+
+    Yields the name of the way, the part whose likeliest digit is right, and the part called no digit.
+    """
+    for name, make in {"none": lambda ink, _: ink, **CORRUPTIONS, **PAGES}.items():
+        random = np.random.default_rng(0)
+        right = rejected = 0
+        for part in np.array_split(np.arange(len(images)), -(-len(images) // 500)):
+            pictures = make(images[part], random)[..., None]
+            for some in np.array_split(np.arange(len(part)), -(-pictures.size // 2**20)):
+                predictions = classifier.read_batch(pictures[some])
+                likeliest = np.array([prediction.probabilities.argmax() for prediction in predictions])
+                right += (likeliest == labels[part[some]]).sum()
+                rejected += sum(prediction.label is None for prediction in predictions)
+        yield name, right / len(images), rejected / len(images)
 
 
 def draw_mistakes(readings: Sequence[Reading], path: Path) -> bool:

@@ -143,7 +143,7 @@ def describe(proto: onnx.ModelProto, model: DigitNet, checkpoint: Path, test_acc
             "description": proto.doc_string,
             "license": "MIT",
             "version": __version__,
-            "training_data": "MNIST (Y. LeCun, C. Cortes, C. J. C. Burges), training images; digitnet's handwriting.py",
+            "training_data": "MNIST (Y. LeCun, C. Cortes, C. J. C. Burges), training images; synthesised handwriting",
             "test_accuracy": f"{test_accuracy:.4f}",  # of the likeliest digit, sure enough or not
             "threshold": f"{model.threshold.item():.4f}",  # of the largest probability; below it the label is -1
             "temperature": f"{model.temperature.item():.4f}",  # what the logits have been divided by

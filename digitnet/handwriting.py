@@ -189,6 +189,7 @@ SIGNS: tuple[str, ...] = (
     "10,20 90,18 / 18,52 82,50 / 6,86 94,84",  # three strokes
 )
 SIDES = (16, 24, 40, 64, 96)  # pixels of the pictures written on; small ones are as coarse as old scanners' bitmaps
+BATCH = 200  # pictures of one size
 
 NONE = -1  # the label of what is no digit
 
@@ -350,11 +351,13 @@ def write_none(random: np.random.Generator) -> list[Stroke]:
 def written(digits: int, none: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Batches of pictures of one size, uint8 (N, S, S), and their labels, int64 (N,): all ten digits, and -1 for none.
 
-    Some hundred pictures in each; the same for the same seed.
+    The same for the same seed.
     """
     random = np.random.default_rng(seed)
     labels = np.concatenate([np.arange(digits) % 10, np.full(none, NONE)])
-    for part in np.array_split(random.permutation(labels), max(1, len(labels) // 200)):
+    shuffled = random.permutation(labels)
+    for start in range(0, len(shuffled), BATCH):
+        part = shuffled[start : start + BATCH]
         side = int(random.choice(SIDES))
         strokes = (write_none(random) if label == NONE else write_digit(int(label), random) for label in part)
         yield np.stack([draw(one, side, random) for one in strokes]), part

