@@ -79,6 +79,8 @@ def run_evaluate(options: argparse.Namespace) -> int:
     if options.model and models != [options.model]:
         raise ConfigError(f"--model {options.model} beside {models[0]}; name the models to compare one way")
     if options.robustness:
+        if folders:
+            raise ConfigError(f"--robustness reads MNIST, not {folders[0]}; evaluate that without it")
         return _print_robustness(models, options)
     if not folders:
         raise ConfigError("no folder to evaluate on; name one that holds folders 0 to 9 with pictures in them")

@@ -11,7 +11,9 @@ from PIL import Image
 
 from digitnet import DigitClassifier, Prediction
 from digitnet.cli import main
+from digitnet.corruptions import CORRUPTIONS
 from digitnet.evaluation import Reading, calibration_error, confusion
+from digitnet.mnist import read_test_set
 from tests.conftest import ROOT
 from tests.test_classifier import drawn, encoded
 
@@ -112,10 +114,28 @@ def test_evaluate_prints_accuracy_confusion_and_calibration_and_draws_the_mistak
         assert sheet.size[0] > 28
 
 
+def test_evaluate_remakes_the_table_of_corruptions_from_mnist_alone(made_mnist, capsys):
+    tables = []
+    for _ in range(2):
+        assert run("evaluate", "--robustness", "--data_dir", made_mnist.folder) == 0
+        tables.append(capsys.readouterr().out)
+    assert tables[0] == tables[1], "the same every time"
+    rows = dict([cell.strip() for cell in line.strip("|").split("|")][:2] for line in tables[0].splitlines()[2:])
+    assert len(rows) == 2 + 1 + 15 + 8 + 2
+    images, labels = read_test_set(made_mnist.folder)
+    spoilt = CORRUPTIONS["spatter"](images, np.random.default_rng(0))
+    right = [DigitClassifier()(one).probabilities.argmax() == label for one, label in zip(spoilt, labels, strict=True)]
+    assert rows["spatter"] == f"{np.mean(right):.2%}"
+    mean = np.mean([float(rows[name.replace("_", " ")][:-1]) for name in CORRUPTIONS])
+    assert float(rows["mean of the fifteen, as MNIST-C's"][:-1]) == pytest.approx(mean, abs=0.01)
+
+
 @pytest.mark.parametrize(
     ("args", "says"),
     [
         (["evaluate", "some.onnx"], "no folder to evaluate on"),
+        (["evaluate", "--robustness", "{folder}"], "--robustness reads MNIST"),
+        (["evaluate", "--robustness", "--data_dir", "README.md"], "data_dir is README.md, a file"),
         (["predict", "x.png", "--model", "no.onnx"], "No model no.onnx"),
         (["predict", "x.png", "--model", "README.md"], "README.md is damaged or not an ONNX model"),
         (["predict", "x.png", "--threads", "0"], "threads is 0"),
