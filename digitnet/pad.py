@@ -48,6 +48,11 @@ class Pad:
         """Which of the pictures: bool (N, 1, 1, 1), each true with this chance."""
         return self.uniform(0, 1) < chance
 
+    def one_of(self, *chances: float) -> list[Tensor]:
+        """Which of the pictures, with each of these chances: at most one holds for a picture. Two spoil it wholly."""
+        drawn, stops = self.uniform(0, 1), [sum(chances[: place + 1]) for place in range(len(chances))]
+        return [(drawn < stop) & (drawn >= stop - chance) for stop, chance in zip(stops, chances, strict=True)]
+
     def cloud(self, cells: int, mode: str) -> Tensor:
         """Smooth noise in [0, 1], of so many cells across."""
         noise = torch.rand(self.count, 1, cells, cells, device=self.device)
@@ -56,7 +61,7 @@ class Pad:
     def place(self, ink: Tensor) -> Tensor:
         """Anywhere, from half its size to all of the pad, turned, slanted, stretched; some cut out to fill the pad."""
         angle = self.uniform(-0.42, 0.42) * self.part(0.7)
-        slant, size = self.uniform(-0.35, 0.35) * self.part(0.5), self.uniform(0.55, 1.15)
+        slant, size = self.uniform(-0.35, 0.35) * self.part(0.5), self.uniform(max(0.55, 21 / self.side), 1.15)
         wide = (self.uniform(-0.1, 0.1) + self.uniform(0, 0.9) * self.part(0.2)).exp()
         room = (1 - 20 / 28 * size).clamp(min=0) + 0.05
         cos, sin = angle.cos() / size, angle.sin() / size
@@ -81,58 +86,59 @@ class Pad:
 
     def stray(self, strokes: Tensor) -> Tensor:
         """Strokes that do not belong: a straight, dotted or zigzag line, blots."""
-        angle = self.uniform(0, math.pi)
+        angle = self.uniform(0, math.pi) * self.part(0.5) + self.uniform(-0.25, 0.25)
         along = self.x * angle.cos() + self.y * angle.sin()
         across = self.y * angle.cos() - self.x * angle.sin()
-        teeth = self.part(0.6) * ((along * self.uniform(2.5, 9)) % 1 - 0.5).abs() * self.uniform(0.1, 0.3)
+        teeth = self.part(0.6) * ((along * self.uniform(2.5, 7)) % 1 - 0.5).abs() * self.uniform(0.1, 0.45)
         middle = 0.5 * (angle.cos() - angle.sin()) + self.uniform(-0.4, 0.4)
         line = (1.2 - (across - middle + teeth).abs() * self.side / self.uniform(0.5, 1.2)).clamp(0, 1)
         gaps = ((along * self.uniform(5, 16)) % 1 >= 0.5) & self.part(0.5)
-        line = line * ~gaps * self.uniform(0.5, 1) * self.part(0.24)
+        line = line * ~gaps * self.uniform(0.5, 1) * self.part(0.28)
         blots = ((self.cloud(self.side // 2, "bilinear") - self.uniform(0.78, 0.97)) * 12).clamp(0, 1) * self.part(0.12)
         return torch.maximum(strokes, torch.maximum(line, blots))
 
     def ground(self, strokes: Tensor) -> Tensor:
         """On paper that is shaded, foggy, striped or ruled, darker at an edge or all around, or partly inverted."""
+        shaded, foggy, striped, edged, inverted, pale = self.one_of(0.08, 0.08, 0.08, 0.12, 0.08, 0.06)
         angle = self.uniform(0, 2 * math.pi)
         slope = (self.x - 0.5) * angle.cos() + (self.y - 0.5) * angle.sin() + 0.7
-        dark = self.uniform(0, 0.15) * self.part(0.5) + slope * self.uniform(0, 0.45) * self.part(0.15)
-        dark = dark + self.cloud(5, "bicubic") * self.uniform(0, 0.5) * self.part(0.12)
+        dark = self.uniform(0, 0.15) * self.part(0.5) + slope * self.uniform(0, 0.45) * shaded
+        dark = dark + self.cloud(5, "bicubic") * self.uniform(0, 0.5) * foggy
         # Bands lie across or upright, some a little askew.
         upright = self.part(0.5)
         way = torch.where(upright, self.x, self.y) + (self.x - self.y) * self.uniform(-0.08, 0.08) * self.part(0.5)
         period, share = self.uniform(0.06, 0.4), self.uniform(0.08, 0.5)
         stripes = (way / period + self.uniform(0, 1)) % 1 < share
-        dark = dark + stripes * self.uniform(0.1, 0.5) * self.part(0.12)
+        dark = dark + stripes * self.uniform(0.1, 0.5) * striped
         edge = torch.where(self.part(0.5), way, 1 - way) - self.uniform(0, 0.12)
         left, right, top, bottom = (self.uniform(0, 0.1) for _ in range(4))
         sides = torch.minimum(self.x - left, 1 - right - self.x)
         rim = torch.minimum(sides, torch.minimum(self.y - top, 1 - bottom - self.y))
         beyond = torch.where(self.part(0.5), edge, rim) < 0
-        dark = dark + beyond * self.uniform(0.3, 0.9) * self.part(0.16)
+        dark = dark + beyond * self.uniform(0.3, 0.9) * edged
         weight = self.uniform(0.35, 1)
         weight = torch.where(self.part(0.5), weight, 1.0)
         picture = (dark + strokes * weight * (1 - dark).clamp(min=0.25)).clamp(0, 1)
         band = (way - self.uniform(0.3, 0.7)).abs() < self.uniform(0.1, 0.4)
-        picture = torch.where(band & self.part(0.1), 1 - picture, picture)
-        return (picture + self.uniform(0, 0.55) * self.part(0.1)).clamp(0, 1)
+        picture = torch.where(band & inverted, 1 - picture, picture)
+        return (picture + self.uniform(0, 0.55) * pale).clamp(0, 1)
 
     def spoil(self, picture: Tensor) -> Tensor:
         """Blurred, as through glass, noisy, as in little light, with failed pixels; half are turned dark on light."""
+        blurred, glassy, noisy, dim, failing = self.one_of(0.1, 0.08, 0.1, 0.1, 0.1)
         soft = F.avg_pool2d(F.avg_pool2d(F.pad(picture, (2, 2, 2, 2), mode="replicate"), 3, 1), 3, 1)
         if self.side > 40:
             soft = F.avg_pool2d(F.pad(soft, (2, 2, 2, 2), mode="replicate"), 5, 1)
-        blurred = torch.lerp(soft, picture, self.uniform(0, 1))
-        picture = torch.where(self.part(0.2), blurred, picture)
+        picture = torch.where(blurred, torch.lerp(soft, picture, self.uniform(0, 1)), picture)
         moved = torch.rand(2, self.count, self.side, self.side, device=self.device) * 2 - 1
         moved = moved * self.uniform(0.5, 1.6)[:, 0] * 2 / self.side
         grid = torch.stack([self.x * 2 - 1 + moved[0], self.y * 2 - 1 + moved[1]], -1)
         glass = F.grid_sample(soft, grid, align_corners=False, padding_mode="border")
-        picture = torch.where(self.part(0.08), glass, picture)
+        picture = torch.where(glassy, glass, picture)
         noise = torch.randn_like(picture)
-        picture = picture + noise * self.uniform(0, 0.12) * self.part(0.2)
-        picture = picture + noise * picture.clamp(min=0).sqrt() * self.uniform(0, 0.6) * self.part(0.12)
-        chance, failed = torch.rand_like(picture), self.uniform(0, 0.12) * self.part(0.15)
+        picture = picture + noise * self.uniform(0, 0.12) * noisy
+        picture = picture + noise * picture.clamp(min=0).sqrt() * self.uniform(0, 0.6) * dim
+        chance, failed = torch.rand_like(picture), self.uniform(0, 0.12) * failing
         picture = torch.where(chance < failed, 0.0, torch.where(chance > 1 - failed, 1.0, picture)).clamp(0, 1)
         return torch.where(self.part(0.5), 1 - picture, picture)
 

@@ -144,9 +144,10 @@ def tables(runs: list[Metrics]) -> Iterator[str]:
         for key, what in (("accepted_at_95", "where 95 % of the digits are accepted"), ("accepted", "by `label`")):
             low, high = interval(m[key] * m["n"], m["n"])
             seeds = _over_seeds([run["omniglot"][key] for run in runs])
-            yield f"| taken for digits {what}, % | {_share(m[key], 1)} | {_share(low, 1)} to {_share(high, 1)} | {seeds} |"
+            bounds = f"{_share(low, 1)} to {_share(high, 1)}"
+            yield f"| taken for digits {what}, % | {_share(m[key], 1)} | {bounds} | {seeds} |"
     yield ""
-    yield "MNIST's 10,000 test images made hard in each of these ways; `digitnet evaluate --robustness` measures it again:"
+    yield "MNIST's 10,000 test images made hard in each way; `digitnet evaluate --robustness` measures it again:"
     yield ""
     yield "| made hard by | right, % | called none, % | seeds 0 to 2, right, % |"
     yield "|---|---|---|---|"

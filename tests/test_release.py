@@ -1,0 +1,153 @@
+"""What is said of the released model, held against the released model."""
+
+import hashlib
+import importlib.util
+import json
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from digitnet import DigitClassifier
+from digitnet.checkpoint import load_digitnet
+from digitnet.corruptions import CORRUPTIONS
+from digitnet.evaluation import Reading, calibration_error
+from digitnet.export import Reader, made_pictures
+from digitnet.mnist import read_test_set
+from digitnet.trainer import TrainCLI
+from tests.conftest import ROOT
+
+RELEASE = ROOT / "checkpoints" / "release"
+SIDE = 280  # pixels of the pad drawn on
+
+
+@pytest.fixture(scope="module")
+def read():
+    return DigitClassifier()
+
+
+@pytest.fixture(scope="module")
+def metrics():
+    return json.loads((RELEASE / "metrics.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def test_set_read(real_mnist, read):
+    """Each test image as the file reads it: Readings."""
+    images, labels = read_test_set(real_mnist)
+    predictions = [p for part in np.array_split(images[..., None], 20) for p in read.read_batch(part)]
+    return [Reading(str(i), int(label), p) for i, (p, label) in enumerate(zip(predictions, labels, strict=True))]
+
+
+def test_the_file_was_made_from_the_checkpoint_beside_it():
+    proto = onnx.load(RELEASE / "digitnet.onnx")
+    metadata = {entry.key: entry.value for entry in proto.metadata_props}
+    assert metadata["checkpoint_sha256"] == hashlib.sha256((RELEASE / "digitnet.ckpt").read_bytes()).hexdigest()
+    model = load_digitnet(RELEASE / "digitnet.ckpt")
+    assert metadata["threshold"] == f"{model.threshold.item():.4f}"
+    assert metadata["temperature"] == f"{model.temperature.item():.4f}"
+
+
+def test_the_file_reads_as_the_checkpoint_does(read):
+    reader = Reader(load_digitnet(RELEASE / "digitnet.ckpt")).eval()
+    for image in made_pictures(3, seed=5):
+        with torch.inference_mode():
+            wanted = reader(torch.from_numpy(image))[0].numpy()
+        met = np.stack([prediction.probabilities for prediction in read.read_batch(image)])
+        np.testing.assert_allclose(met, wanted, rtol=0, atol=0.05)  # its weights are stored in fewer bits
+
+
+def test_the_checkpoint_holds_weights_and_hyper_parameters_only():
+    checkpoint = torch.load(RELEASE / "digitnet.ckpt", weights_only=True)
+    assert set(checkpoint) == {"state_dict", "hyper_parameters", "pytorch-lightning_version"}
+
+
+def test_the_config_is_one_that_train_py_takes_and_names_no_path_of_the_machine_it_was_made_on():
+    cli = TrainCLI(["--config", str(RELEASE / "config.yaml")])
+    assert dict(cli.model.hparams) == dict(load_digitnet(RELEASE / "digitnet.ckpt").hparams)
+    assert cli.config.trainer.default_root_dir == "."
+    assert cli.config.data.data_dir == "data"
+
+
+def test_it_reads_mnist_as_its_metrics_say(test_set_read, metrics):
+    right = sum(reading.prediction.probabilities.argmax() == reading.label for reading in test_set_read)
+    assert right / 10_000 == pytest.approx(metrics[0]["mnist"]["accuracy"], abs=2e-4)  # sums round on other processors
+    assert right / 10_000 >= 0.996
+    accepted = sum(reading.prediction.label is not None for reading in test_set_read)
+    assert accepted / 10_000 == pytest.approx(metrics[0]["mnist"]["accepted"], abs=5e-4)
+    assert accepted / 10_000 >= 0.99
+
+
+def test_its_probabilities_mean_what_they_say(test_set_read):
+    assert calibration_error(test_set_read) <= 0.005
+
+
+def test_it_reads_spoilt_digits(real_mnist, read):
+    images, labels = read_test_set(real_mnist)
+    shares = []
+    for make in CORRUPTIONS.values():
+        spoilt = make(images[:500], np.random.default_rng(0))[..., None]
+        shares.append(np.mean([p.probabilities.argmax() for p in read.read_batch(spoilt)] == labels[:500]))
+    assert np.mean(shares) >= 0.96  # 0.965 on all test images; here it is of a twentieth of them
+
+
+def test_the_card_shows_the_metrics(metrics):
+    spec = importlib.util.spec_from_file_location("model_card", ROOT / "docs" / "model_card.py")
+    model_card = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(model_card)
+    card = (RELEASE / "MODEL_CARD.md").read_text()
+    for line in model_card.tables(metrics):
+        assert line in card
+
+
+def pad() -> tuple[Image.Image, ImageDraw.ImageDraw]:
+    image = Image.new("L", (SIDE, SIDE), 255)
+    return image, ImageDraw.Draw(image)
+
+
+def blank() -> Image.Image:
+    return pad()[0]
+
+
+def dot(radius: int) -> Image.Image:
+    image, pen = pad()
+    pen.ellipse([130 - radius, 150 - radius, 130 + radius, 150 + radius], fill=0)
+    return image
+
+
+def scribble(seed: int) -> Image.Image:
+    """A pen that wanders to and fro for a while without a plan."""
+    random = np.random.default_rng(seed)
+    image, pen = pad()
+    steps = np.linspace(0, 1, 400)[:, None]
+    turns, phases = random.integers(3, 12, (4, 2)), random.uniform(0, 2 * np.pi, (4, 2))
+    points = 140 + 28 * sum(np.sin(2 * np.pi * turn * steps + phase) for turn, phase in zip(turns, phases, strict=True))
+    pen.line([tuple(point) for point in points], fill=0, width=int(random.integers(4, 12)), joint="curve")
+    return image
+
+
+def letter(sign: str) -> Image.Image:
+    image, pen = pad()
+    pen.text((140, 140), sign, fill=0, font=ImageFont.load_default(180), anchor="mm")
+    return image
+
+
+@pytest.mark.parametrize("radius", [2, 6, 14, 40])
+def test_a_dot_is_no_digit(read, radius):
+    assert read(dot(radius)).label is None
+
+
+def test_blank_paper_is_no_digit(read):
+    assert read(blank()).label is None
+
+
+def test_scribbles_are_no_digits(read):
+    assert [seed for seed in range(40) if read(scribble(seed)).label is not None] == []
+
+
+@pytest.mark.parametrize("sign", "AEFHKMNPRTWXYdhkmnpw")
+def test_letters_are_no_digits(read, sign):
+    """All that do not look like a digit: a wide O is a 0 to anybody who is shown it alone."""
+    assert read(letter(sign)).label is None
