@@ -74,7 +74,7 @@ class Pad:
 
     def pen(self, strokes: Tensor) -> Tensor:
         """Thicker, thinner where that leaves enough of them, or their outline; with soft or hard edges."""
-        thick, thin = F.max_pool2d(strokes, 3, 1, 1), -F.max_pool2d(-strokes, 3, 1, 1)
+        thick, thin = _grown(strokes), 1 - _grown(1 - strokes)
         outline = (thick - thin) * (thick - thin > 0.3)
         enough = thin.sum((1, 2, 3), keepdim=True) > 0.5 * strokes.sum((1, 2, 3), keepdim=True)
         which = self.uniform(0, 1)
@@ -89,17 +89,19 @@ class Pad:
         angle = self.uniform(0, math.pi) * self.part(0.5) + self.uniform(-0.25, 0.25)
         along = self.x * angle.cos() + self.y * angle.sin()
         across = self.y * angle.cos() - self.x * angle.sin()
-        teeth = self.part(0.6) * ((along * self.uniform(2.5, 7)) % 1 - 0.5).abs() * self.uniform(0.1, 0.45)
-        middle = 0.5 * (angle.cos() - angle.sin()) + self.uniform(-0.4, 0.4)
-        line = (1.2 - (across - middle + teeth).abs() * self.side / self.uniform(0.5, 1.2)).clamp(0, 1)
-        gaps = ((along * self.uniform(5, 16)) % 1 >= 0.5) & self.part(0.5)
-        line = line * ~gaps * self.uniform(0.5, 1) * self.part(0.28)
+        zigzag, often, steep = self.part(0.55), self.uniform(2.5, 6), self.uniform(0.4, 1.8)
+        teeth = zigzag * steep * ((along * often) % 1 - 0.5).abs() / often
+        middle = 0.5 * (angle.cos() - angle.sin()) + self.uniform(-0.45, 0.45)
+        off = (across - middle + teeth).abs() / (1 + zigzag * steep**2).sqrt()  # how far from the line's middle
+        line = (1.2 - off * self.side / self.uniform(0.5, 1.2)).clamp(0, 1)
+        gaps = ((along * self.uniform(5, 16)) % 1 >= 0.5) & self.part(0.5) & ~zigzag
+        line = line * ~gaps * self.uniform(0.6, 1) * self.part(0.32)
         blots = ((self.cloud(self.side // 2, "bilinear") - self.uniform(0.78, 0.97)) * 12).clamp(0, 1) * self.part(0.12)
         return torch.maximum(strokes, torch.maximum(line, blots))
 
     def ground(self, strokes: Tensor) -> Tensor:
         """On paper that is shaded, foggy, striped or ruled, darker at an edge or all around, or partly inverted."""
-        shaded, foggy, striped, edged, inverted, pale = self.one_of(0.08, 0.08, 0.08, 0.12, 0.08, 0.06)
+        shaded, foggy, striped, edged, inverted, pale = self.one_of(0.07, 0.07, 0.07, 0.12, 0.11, 0.06)
         angle = self.uniform(0, 2 * math.pi)
         slope = (self.x - 0.5) * angle.cos() + (self.y - 0.5) * angle.sin() + 0.7
         dark = self.uniform(0, 0.15) * self.part(0.5) + slope * self.uniform(0, 0.45) * shaded
@@ -119,7 +121,7 @@ class Pad:
         weight = self.uniform(0.35, 1)
         weight = torch.where(self.part(0.5), weight, 1.0)
         picture = (dark + strokes * weight * (1 - dark).clamp(min=0.25)).clamp(0, 1)
-        band = (way - self.uniform(0.3, 0.7)).abs() < self.uniform(0.1, 0.4)
+        band = (way - self.uniform(0.3, 0.7)).abs() < self.uniform(0.15, 0.4)
         picture = torch.where(band & inverted, 1 - picture, picture)
         return (picture + self.uniform(0, 0.55) * pale).clamp(0, 1)
 
@@ -141,6 +143,13 @@ class Pad:
         chance, failed = torch.rand_like(picture), self.uniform(0, 0.12) * failing
         picture = torch.where(chance < failed, 0.0, torch.where(chance > 1 - failed, 1.0, picture)).clamp(0, 1)
         return torch.where(self.part(0.5), 1 - picture, picture)
+
+
+def _grown(ink: Tensor) -> Tensor:
+    """The largest of the 3 x 3 pixels around each. Ten times as fast as max_pool2d, which is made for many channels."""
+    padded = F.pad(ink, (1, 1, 1, 1))
+    rows = torch.maximum(torch.maximum(padded[:, :, :-2], padded[:, :, 1:-1]), padded[:, :, 2:])
+    return torch.maximum(torch.maximum(rows[..., :-2], rows[..., 1:-1]), rows[..., 2:])
 
 
 def _box(ink: Tensor) -> Tensor:
