@@ -1,7 +1,7 @@
 """Images drawn anew as people draw, scan and photograph digits, for a whole batch at once, on the device it lies on.
 
 What framing makes of thin strokes, noise, lines and dark edges is what the network has to read. So the pictures go
-through the same `Framing` as a user's: on a pad of 28 to 56 pixels, where each effect changes some of them.
+through the same `Framing` as a user's: on a pad of 28 to 48 pixels, where each effect changes some of them.
 """
 
 import math
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from digitnet.framing import SIZE, Framing
 
-SIDES = (28, 28, 28, 40, 56)  # pixels of the pad, one for each batch
+SIDES = (28, 28, 28, 40, 48)  # pixels of the pad, one for each batch
 
 _framing = Framing()
 
