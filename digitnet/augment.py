@@ -41,7 +41,7 @@ def distort(ink: Tensor) -> Tensor:
 
 @cache
 def _moved(height: int, width: int, device: torch.device) -> Tensor:
-    """How far each pixel goes for 1 of each of the `ways`, float (3 + 25, H * W): its x, its y, 1, and 25 soft bumps."""
+    """How far pixels go for 1 of each of the `ways`, float (3 + 25, H * W): its x, its y, 1, and 25 soft bumps."""
     y, x = ((torch.arange(size, device=device) + 0.5) * 2 / size - 1 for size in (height, width))
     ways = torch.stack([x.expand(height, -1), y[:, None].expand(-1, width), torch.ones(height, width, device=device)])
     bumps = torch.eye(CELLS**2, device=device).view(-1, 1, CELLS, CELLS)
