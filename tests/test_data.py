@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from digitnet import mnist
+from digitnet import augment, mnist
 from digitnet.augment import distort
 from digitnet.data import MNISTDataModule, WholeBatches, random_seed, split_indices
 from digitnet.errors import ConfigError, DatasetError
@@ -142,7 +142,8 @@ def test_distorted_images_keep_shape_range_and_most_of_their_ink():
     assert torch.equal(distort(ink), distorted)
 
 
-def test_a_dot_moves_as_far_as_the_shift_and_the_turn_allow_and_no_further():
+def test_a_dot_moves_as_far_as_the_shift_and_the_turn_allow_and_no_further(monkeypatch):
+    monkeypatch.setattr(augment, "BEND", 0)
     ink = torch.zeros(2000, 1, 28, 28)
     ink[:, :, 13:15, 13:15] = 1  # round the centre: turning and scaling leave it there, only shifting moves it
     distorted = distort(ink)[:, 0]
@@ -152,6 +153,24 @@ def test_a_dot_moves_as_far_as_the_shift_and_the_turn_allow_and_no_further():
         centre = (distorted.sum(axis) * places).sum(1) / mass
         assert centre.abs().max() < 2.3  # 1.5 pixels, a little of the other axis' by the turn, scaled up and slanted
         assert centre.std().item() == pytest.approx(1.5 / 3**0.5, rel=0.15)  # evenly drawn
+
+
+def test_bending_moves_what_is_near_together_and_what_is_far_apart(monkeypatch):
+    for name in ("TURN", "SCALE", "STRETCH", "SLANT", "SHIFT"):
+        monkeypatch.setattr(augment, name, 0)
+    dots = [(4, 4), (4, 7), (22, 22)]
+    ink = torch.zeros(len(dots), 2000, 28, 28)
+    for dot, (y, x) in enumerate(dots):
+        ink[dot, :, y : y + 2, x : x + 2] = 1
+    moves = []
+    for dot, (_, x) in enumerate(dots):
+        torch.manual_seed(0)  # each dot alone, on images bent alike
+        bent = distort(ink[dot][:, None])[:, 0]
+        moves.append((bent.sum(1) * torch.arange(28)).sum(1) / bent.sum((1, 2)) - x - 0.5)
+    together = torch.corrcoef(torch.stack(moves))
+    assert 0.3 < moves[2].std().item() < 0.7  # 0.6 at the places that are pushed, less between them
+    assert together[0, 1] > 0.5
+    assert together[0, 2].abs() < 0.1
 
 
 def test_the_real_files_have_the_published_md5_and_split_54000_to_6000(real_mnist):
