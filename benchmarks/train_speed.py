@@ -4,7 +4,7 @@
 
 In each round, in turn on the same machine:
 
-- fit: `Trainer.fit` as train.py runs it, one epoch, with its callbacks, logs and checkpoints;
+- fit: `Trainer.fit` as train.py runs it, one epoch of MNIST and handwriting, with callbacks, logs and checkpoints;
 - bare loop: the same network, batches, augmentation and optimizer in a plain loop, to see what Lightning costs;
 - usual way: the recipe of the Keras demo in plain torch. The same convolutions and dense layers with ReLU before
   pooling and no normalisation, Keras' first weights, Adam at 1e-3, batches of 128 from torchvision's dataset through
@@ -36,7 +36,7 @@ from digitnet.augment import distort
 from digitnet.callbacks import History
 from digitnet.data import MNISTDataModule, split_indices
 from digitnet.mnist import fetch_mnist
-from digitnet.model import DigitNet, one_cycle
+from digitnet.model import DigitNet, one_cycle, targets
 from digitnet.reports import cpu_name
 from digitnet.trainer import build_trainer, quieten
 
@@ -127,7 +127,7 @@ def time_bare_loop(data_dir: str, seed: int, test_ink: Tensor, test_labels: Tens
     start = time.perf_counter()
     for images, labels in batches:
         ink = distort(images.unsqueeze(1).float() / 255)
-        loss = F.cross_entropy(model(ink), labels)
+        loss = F.cross_entropy(model(ink), targets(labels))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
