@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # to run from a clone without installing it
 
@@ -108,6 +109,12 @@ def measure(model: Path, data_dir: str, sets: Path | None) -> Metrics:
     return metrics
 
 
+def stored_as(model: Path) -> str:
+    """How export.py stored the weights: its --weights."""
+    kinds = {tensor.name.rpartition(".")[2] for tensor in onnx.load(model).graph.initializer}
+    return next((kind for kind in ("int8", "float16") if kind in kinds), "float32")
+
+
 def _share(part: float, digits: int = 2) -> str:
     return f"{part * 100:.{digits}f}"
 
@@ -170,7 +177,9 @@ def main() -> None:
     runs = [measure(path, options.data_dir, options.sets) for path in [RELEASE / "digitnet.onnx", *options.seeds]]
     write_file(RELEASE / "metrics.json", (json.dumps(runs, indent=1, default=float) + "\n").encode())
     card = Path(__file__).with_name("model_card.md").read_text()
-    write_file(RELEASE / "MODEL_CARD.md", card.replace("{figures}", "\n".join(tables(runs))).encode())
+    for place, text in {"figures": "\n".join(tables(runs)), "weights": stored_as(RELEASE / "digitnet.onnx")}.items():
+        card = card.replace(f"{{{place}}}", text)
+    write_file(RELEASE / "MODEL_CARD.md", card.encode())
 
 
 if __name__ == "__main__":
