@@ -338,10 +338,14 @@ def _invented(random: np.random.Generator) -> list[Stroke]:
 
 
 def _scribble(random: np.random.Generator) -> list[Stroke]:
-    """A line with no aim, or to and fro."""
+    """A line with no aim, in loops, or to and fro."""
     count = random.integers(8, 40)
-    if random.random() < 0.5:
+    kind = random.random()
+    if kind < 0.35:
         points = np.cumsum(random.normal(0, 1, (count, 2)), 0)
+    elif kind < 0.65:  # the bend itself wanders
+        ways = np.cumsum(random.normal(0, 0.5) + np.cumsum(random.normal(0, 0.25, count)))
+        points = np.cumsum(np.stack([np.cos(ways), np.sin(ways)], 1) * random.uniform(0.3, 1, (count, 1)), 0)
     else:
         across = np.where(np.arange(count) % 2, 1.0, 0) + random.normal(0, 0.1, count)
         points = np.stack([across, np.linspace(0, random.uniform(0.2, 1), count)], 1)
@@ -351,7 +355,7 @@ def _scribble(random: np.random.Generator) -> list[Stroke]:
 
 def write_none(random: np.random.Generator) -> list[Stroke]:
     """What is no digit: letters and signs, invented ones, scribbles, dots, two digits, digits crossed out."""
-    kind = random.choice(6, p=[0.46, 0.24, 0.08, 0.02, 0.1, 0.1])
+    kind = random.choice(6, p=[0.42, 0.22, 0.14, 0.04, 0.09, 0.09])
     if kind == 0:
         return write(_SIGNS[random.integers(len(_SIGNS))], random)
     if kind == 1:
@@ -359,7 +363,7 @@ def write_none(random: np.random.Generator) -> list[Stroke]:
     if kind == 2:
         return _scribble(random)
     if kind == 3:
-        return [np.zeros((2, 2)) + random.normal(0, 0.001, (2, 2))]
+        return [np.zeros((2, 2))]  # one place exactly: `draw` makes a line of the least stroke
     digits = [_moved(write_digit(int(random.integers(10)), random), 0, 0) for _ in range(2)]
     if kind == 4:  # side by side, near or touching
         x, y = np.concatenate(digits[0]).max(0)[0] + random.uniform(0, 0.3), random.normal(0, 0.1)

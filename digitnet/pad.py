@@ -73,14 +73,15 @@ class Pad:
         return F.grid_sample(ink, grid, align_corners=False)
 
     def pen(self, strokes: Tensor) -> Tensor:
-        """Thicker, thinner where that leaves enough of them, or their outline; with soft or hard edges."""
+        """Thicker, thinner where that leaves enough of them, or the outline of slim ones; with soft or hard edges."""
         thick, thin = _grown(strokes), 1 - _grown(1 - strokes)
         outline = (thick - thin) * (thick - thin > 0.3)
-        enough = thin.sum((1, 2, 3), keepdim=True) > 0.5 * strokes.sum((1, 2, 3), keepdim=True)
+        left = thin.sum((1, 2, 3), keepdim=True) / strokes.sum((1, 2, 3), keepdim=True).clamp(min=1e-6)
+        slim = left < 0.55  # of a dot the outline would be a 0
         which = self.uniform(0, 1)
         strokes = torch.where(which < 0.15, thick, strokes)
-        strokes = torch.where((which > 0.15) & (which < 0.3) & enough, thin, strokes)
-        strokes = torch.where(which > 0.9, outline, strokes)
+        strokes = torch.where((which > 0.15) & (which < 0.3) & (left > 0.5), thin, strokes)
+        strokes = torch.where((which > 0.9) & slim, outline, strokes)
         level, contrast = self.uniform(0.2, 0.6), self.uniform(2, 12)
         return torch.where(self.part(0.3), ((strokes - level) * contrast + 0.5).clamp(0, 1), strokes)
 

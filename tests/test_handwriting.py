@@ -66,6 +66,17 @@ def test_what_is_none_is_drawn_whatever_comes():
         assert picture.max() > 0
 
 
+def test_some_of_what_is_none_is_dots_drawn_as_discs():
+    random = np.random.default_rng(0)
+    dots = [strokes for strokes in (write_none(random) for _ in range(1000)) if np.ptp(np.concatenate(strokes)) == 0]
+    assert 20 < len(dots) < 80
+    sides = []
+    for dot in dots:
+        ys, xs = np.nonzero(draw(dot, 96, random))
+        sides.append((np.ptp(ys) + 1) / (np.ptp(xs) + 1))
+    assert np.median(sides) == pytest.approx(1, abs=0.15)
+
+
 def test_batches_hold_as_many_of_each_as_asked_for():
     batches = list(written(250, 70, seed=0))
     labels = np.concatenate([labels for _, labels in batches])

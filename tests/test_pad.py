@@ -59,6 +59,13 @@ def test_some_are_cut_out_and_stretched_over_the_whole_pad(ink):
     assert 0.03 < filled.float().mean() < 0.3
 
 
+def test_a_dot_never_becomes_a_ring():
+    torch.manual_seed(0)
+    y, x = torch.meshgrid(torch.arange(28.0), torch.arange(28.0), indexing="ij")
+    dot = ((y - 14).hypot(x - 14) < 9).float().expand(400, 1, 28, 28)
+    assert (Pad(400, 28, dot.device).pen(dot)[:, 0, 13:16, 13:16] > 0.5).all()
+
+
 def test_a_blank_image_stays_blank():
     torch.manual_seed(0)
     drawn = redraw(torch.zeros(50, 1, 28, 28))
