@@ -119,11 +119,16 @@ class DigitClassifier:
 
     def read_batch(self, images: np.ndarray) -> list[Prediction]:
         """Reads pictures of one size, uint8 (N, H, W, C), as they are."""
-        probabilities, labels, framed = self._session.run(list(OUTPUTS), {"image": images})
         return [
             Prediction(int(label) if label >= 0 else None, p, float(p.max()), f)
-            for label, p, f in zip(labels, probabilities, framed, strict=True)
+            for p, label, f in zip(*self.run(images), strict=True)
         ]
+
+    def run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Pictures of one size, uint8 (N, H, W, C), to probabilities, float32 (N, 10), labels, int32 (N,) with -1 for
+        none, and what the network saw, float32 (N, 28, 28)."""
+        probabilities, labels, framed = self._session.run(list(OUTPUTS), {"image": images})
+        return probabilities, labels, framed
 
     def _check_contract(self) -> None:
         inputs = {entry.name: entry.type for entry in self._session.get_inputs()}

@@ -1,30 +1,31 @@
 """The `digitnet` command: read pictures, or measure how well a folder of labelled ones is read."""
 
 import argparse
-import csv
-import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
-from digitnet.classifier import DigitClassifier, Prediction, to_array
+from digitnet.classifier import DigitClassifier
 from digitnet.corruptions import CORRUPTIONS, PAGES
-from digitnet.errors import ConfigError, PictureError, one_line_errors
-from digitnet.evaluation import ENDINGS, Reading, draw_mistakes, labelled_pictures, robustness, summarise
+from digitnet.errors import ConfigError, one_line_errors
+from digitnet.evaluation import Reading, draw_mistakes, labelled_pictures, robustness, summarise
 from digitnet.mnist import fetch_mnist, read_test_set
+from digitnet.output import FORMATS, open_output, without_done
+from digitnet.pipeline import Rows, all_cores, read_blocks
+from digitnet.sources import find_blocks, listed
 
-BATCH = 256  # pictures decoded before they are read together ...
-BATCH_BYTES = 2**24  # ... or fewer large ones
-Source = str | Path  # a file, or "-" for standard input
+MOST_THREADS = 1024
 
 
 @one_line_errors()
 def main(args: list[str] | None = None) -> None:
     """Runs the command. Exits with 0; with 1 where a picture could not be read; with 2 where nothing could be done."""
     options = _parser().parse_args(args)
+    if not 1 <= options.threads <= MOST_THREADS:
+        raise ConfigError(f"threads is {options.threads}; it must be from 1 to {MOST_THREADS}")
     raise SystemExit(options.run(options))
 
 
@@ -32,8 +33,16 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="digitnet", description="Reads handwritten digits from pictures.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     predict = commands.add_parser("predict", help="read pictures", description="Says which digit each picture shows.")
-    predict.add_argument("inputs", nargs="+", metavar="FILE|DIR|-", help="pictures, folders of them, - for stdin")
-    predict.add_argument("--format", choices=sorted(_FORMATS), default="table", help="json is one object a line")
+    predict.add_argument(
+        "inputs",
+        nargs="*",
+        metavar="FILE|DIR|-",
+        help="pictures, folders, .tar, .npy, .npz (its array images) or IDX files of them, - for a picture on stdin",
+    )
+    predict.add_argument("--files-from", metavar="LIST", help="a file with an input a line; - for stdin")
+    predict.add_argument("--format", choices=FORMATS, default="table", help="json is one object a line")
+    predict.add_argument("--output", type=Path, help="file, for parquet a folder, to write instead of printing")
+    predict.add_argument("--resume", action="store_true", help="go on with an output that was begun and not ended")
     predict.add_argument("--all", action="store_true", help="the probabilities of all ten digits, too")
     predict.set_defaults(run=run_predict)
     evaluate = commands.add_parser(
@@ -54,21 +63,25 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.set_defaults(run=run_evaluate)
     for command in (predict, evaluate):
         command.add_argument("--model", type=Path, metavar="ONNX", help="model file; the released one unless given")
-        command.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
+        command.add_argument(
+            "--threads", type=int, default=all_cores(), help="CPU threads (default: one for each core)"
+        )
     return parser
 
 
 def run_predict(options: argparse.Namespace) -> int:
-    """Prints what each picture is read as, batch by batch."""
-    classifier = DigitClassifier(options.model, options.threads)
-    write = _FORMATS[options.format](options.all)
+    """Writes what each picture is read as, block by block."""
+    if options.files_from and options.inputs:
+        raise ConfigError(f"--files-from {options.files_from} beside {options.inputs[0]}; name pictures one way")
+    if not options.files_from and not options.inputs:
+        raise ConfigError("no picture to read; name files or folders, or a list of them: --files-from LIST")
+    classifier = DigitClassifier(options.model)
+    blocks = find_blocks(listed(options.files_from) if options.files_from else options.inputs)
     failed = 0
-    for source, result in read_pictures(classifier, find_pictures(options.inputs)):
-        if isinstance(result, Prediction):
-            write(str(source), result)
-        else:
-            failed += 1
-            print(f"error: {result}", file=sys.stderr)
+    with open_output(options.output, options.format, options.all, options.resume) as output:
+        for rows in watched(read_blocks(classifier, without_done(blocks, output), options.threads)):
+            output.write(rows)
+            failed += say_errors(rows)
     return 1 if failed else 0
 
 
@@ -87,15 +100,17 @@ def run_evaluate(options: argparse.Namespace) -> int:
     labelled = {folder: {path: int(path.parent.name) for path in labelled_pictures(folder)} for folder in folders}
     failed, mistakes = 0, []
     for model in models:
-        classifier = DigitClassifier(model, options.threads)
+        classifier = DigitClassifier(model)
         for folder in folders:
             readings = []
-            for source, result in read_pictures(classifier, labelled[folder]):
-                if isinstance(result, Prediction):
-                    readings.append(Reading(str(source), labelled[folder][Path(source)], result))
-                else:
-                    failed += 1
-                    print(f"error: {result}", file=sys.stderr)
+            blocks = find_blocks(map(str, labelled[folder]))
+            for rows in watched(read_blocks(classifier, blocks, options.threads), len(labelled[folder])):
+                readings += [
+                    Reading(name, labelled[folder][Path(name)], rows.prediction(place))
+                    for place, name in enumerate(rows.names)
+                    if place not in rows.errors
+                ]
+                failed += say_errors(rows)
             if readings:
                 if len(models) * len(folders) > 1:
                     print(f"{classifier.path} on {folder}")
@@ -122,54 +137,20 @@ def _print_robustness(models: list[Path | None], options: argparse.Namespace) ->
     return 0
 
 
-def find_pictures(inputs: Iterable[str]) -> Iterator[Source]:
-    """The files that the arguments name, and the pictures in the folders they name, in order."""
-    for name in inputs:
-        path = Path(name)
-        if name not in ("", "-") and path.is_dir():
-            # An empty folder is passed on, to be reported among the pictures.
-            yield from sorted(p for p in path.rglob("*") if p.suffix.lower() in ENDINGS) or [path]
-        else:
-            yield name
+def say_errors(rows: Rows) -> int:
+    """Prints a line for each picture that could not be read; how many there were."""
+    for error in rows.errors.values():
+        print(f"error: {error}", file=sys.stderr)
+    return len(rows.errors)
 
 
-def read_pictures(
-    classifier: DigitClassifier, sources: Iterable[Source]
-) -> Iterator[tuple[Source, Prediction | PictureError]]:
-    """What each picture is read as, or why it cannot be, in order; a batch at a time, so that memory stays small."""
-    progress = Progress(len(sources) if isinstance(sources, Sized) else None)
-    arrays: list[np.ndarray] = []
-    waiting: list[tuple[Source, PictureError | None]] = []
-
-    def results() -> Iterator[tuple[Source, Prediction | PictureError]]:
-        predictions = iter(classifier([*arrays]))
-        for source, error in waiting:
-            yield source, error or next(predictions)
-        progress.step(len(waiting))
-        arrays.clear()
-        waiting.clear()
-
-    for source in sources:
-        try:
-            arrays.append(_load(source))
-            waiting.append((source, None))
-        except PictureError as error:
-            waiting.append((source, error))
-        if len(waiting) == BATCH or sum(array.size for array in arrays) > BATCH_BYTES:
-            yield from results()
-    yield from results()
+def watched(all_rows: Iterable[Rows], total: int | None = None) -> Iterator[Rows]:
+    """The same rows, with a count of them on the terminal."""
+    progress = Progress(total)
+    for rows in all_rows:
+        yield rows
+        progress.step(len(rows.names))
     progress.close()
-
-
-def _load(source: Source) -> np.ndarray:
-    try:
-        if source and Path(source).is_dir():
-            raise PictureError(f"{source}: a folder without pictures ({', '.join(sorted(ENDINGS))})")
-        if source == "-" and sys.stdin is None:
-            raise PictureError("-: standard input is closed")
-        return to_array(sys.stdin.buffer.read()) if source == "-" else to_array(source)
-    except OSError as error:
-        raise PictureError(f"{source or repr(source)}: {error.strerror}") from error
 
 
 class Progress:
@@ -194,39 +175,3 @@ class Progress:
     def close(self) -> None:
         if self.shown:
             print(file=sys.stderr)
-
-
-Writer = Callable[[str, Prediction], None]
-
-
-def _table(all_digits: bool) -> Writer:
-    def write(name: str, prediction: Prediction) -> None:
-        digit = "-" if prediction.label is None else prediction.label
-        rest = "  " + " ".join(f"{p:.3f}" for p in prediction.probabilities) if all_digits else ""
-        print(f"{digit}  {prediction.confidence:7.2%}  {name}{rest}", flush=True)
-
-    return write
-
-
-def _json(all_digits: bool) -> Writer:
-    def write(name: str, prediction: Prediction) -> None:
-        row: dict[str, object] = {"file": name, "label": prediction.label, "confidence": prediction.confidence}
-        if all_digits:
-            row["probabilities"] = prediction.probabilities.tolist()
-        print(json.dumps(row), flush=True)
-
-    return write
-
-
-def _csv(all_digits: bool) -> Writer:
-    rows = csv.writer(sys.stdout)
-    rows.writerow(["file", "label", "confidence", *([f"probability_{d}" for d in range(10)] if all_digits else [])])
-
-    def write(name: str, prediction: Prediction) -> None:
-        label = "" if prediction.label is None else prediction.label
-        rows.writerow([name, label, prediction.confidence, *(prediction.probabilities.tolist() if all_digits else [])])
-
-    return write
-
-
-_FORMATS: dict[str, Callable[[bool], Writer]] = {"table": _table, "json": _json, "csv": _csv}

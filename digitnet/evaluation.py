@@ -12,8 +12,8 @@ from digitnet.classifier import DigitClassifier, Prediction
 from digitnet.corruptions import CORRUPTIONS, PAGES
 from digitnet.errors import ConfigError
 from digitnet.files import write_file
+from digitnet.sources import ENDINGS
 
-ENDINGS = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
 BINS = 15  # of confidence, as in the paper named below
 MOST_MISTAKES = 60
 CELL, CAPTION, COLUMNS, ENLARGED = 112, 26, 10, 3  # pixels, pixels, cells in a row, times 28

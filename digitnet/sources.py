@@ -1,0 +1,191 @@
+"""Where pictures come from: files, folders, tar files, arrays, lists; in order, and never all in memory at once."""
+
+import gzip
+import math
+import os
+import struct
+import sys
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from digitnet.classifier import MOST_BYTES, MOST_PIXELS, MOST_SIDE, Picture
+from digitnet.errors import PictureError
+
+ENDINGS = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
+TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+ARRAYS = (".npz", ".npy", "-ubyte", "-ubyte.gz")
+BLOCK = 256  # pictures in a block ...
+BLOCK_BYTES = 2**22  # ... or fewer, of large ones
+DAMAGED = (OSError, EOFError, ValueError, KeyError, zlib.error, zipfile.BadZipFile, tarfile.TarError, struct.error)
+
+
+Bytes = IO[bytes] | gzip.GzipFile
+
+
+@dataclass(frozen=True)
+class Block:
+    """Pictures that are read together: a name for each, and a path, bytes, or why it cannot be had.
+
+    Or their pixels, uint8 (N, H, W, C), where they need no decoding.
+    """
+
+    names: list[str]
+    pictures: list[Picture | PictureError] | np.ndarray
+
+    def after(self, count: int) -> "Block":
+        """Without the first so many."""
+        return Block(self.names[count:], self.pictures[count:])
+
+
+def find_blocks(inputs: Iterable[str]) -> Iterator[Block]:
+    """The pictures that `inputs` name: files, folders, tar files, .npy, .npz and IDX files, - for a picture on stdin.
+
+    What cannot be had stands among them as a PictureError, so that one bad file ends nothing.
+    """
+    waiting = Block([], [])
+    size = 0
+    for found in _find(inputs):
+        if isinstance(found, Block):
+            if waiting.names:
+                yield waiting
+            yield found
+            waiting, size = Block([], []), 0
+            continue
+        name, picture = found
+        waiting.names.append(name)
+        waiting.pictures.append(picture)  # type: ignore[union-attr]
+        size += len(picture) if isinstance(picture, bytes) else 0
+        if len(waiting.names) == BLOCK or size > BLOCK_BYTES:
+            yield waiting
+            waiting, size = Block([], []), 0
+    if waiting.names:
+        yield waiting
+
+
+def listed(path: str) -> Iterator[str]:
+    """The lines of a file, or of standard input for -, each the name of an input."""
+    with open(path, errors="surrogateescape") if path != "-" else sys.stdin as lines:
+        for line in lines:
+            if name := line.rstrip("\n"):
+                yield name
+
+
+def _find(inputs: Iterable[str]) -> Iterator[Block | tuple[str, Picture | PictureError]]:
+    for name in inputs:
+        if name == "-":
+            yield name, PictureError("-: standard input is closed") if sys.stdin is None else sys.stdin.buffer.read()
+        elif not name or "\0" in name:
+            yield name, PictureError(f"{name!r} is no path")
+        elif os.path.isdir(name):
+            yield from _in_folder(name)
+        elif name.lower().endswith(TARS):
+            yield from _guarded(name, _in_tar(name))
+        elif name.lower().endswith(ARRAYS):
+            yield from _guarded(name, _in_array(name))
+        else:
+            yield name, Path(name)
+
+
+def _guarded(name: str, found: Iterator) -> Iterator:
+    """What a file holds, and where it is damaged a PictureError in place of the rest."""
+    try:
+        yield from found
+    except PictureError as error:
+        yield name, error
+    except DAMAGED as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else f"damaged ({error})"
+        yield name, PictureError(f"{name}: {reason}")
+
+
+def _in_folder(folder: str) -> Iterator[tuple[str, Picture | PictureError]]:
+    empty = True
+    for place, folders, files in os.walk(folder):
+        folders.sort()
+        for name in sorted(files):
+            if os.path.splitext(name)[1].lower() in ENDINGS:
+                empty = False
+                yield os.path.join(place, name), Path(place, name)
+    if empty:
+        yield folder, PictureError(f"{folder}: a folder without pictures ({', '.join(sorted(ENDINGS))})")
+
+
+def _in_tar(name: str) -> Iterator[tuple[str, Picture | PictureError]]:
+    with tarfile.open(name, "r|*") as tar:  # read once from front to end, whatever its size
+        for member in tar:
+            if member.isfile() and os.path.splitext(member.name)[1].lower() in ENDINGS:
+                inside = f"{name}/{member.name}"
+                if member.size > MOST_BYTES:
+                    yield inside, PictureError(f"{inside}: {member.size:,} bytes; at most {MOST_BYTES:,} are read")
+                else:
+                    content = tar.extractfile(member)
+                    assert content is not None  # of a file
+                    yield inside, content.read()
+            tar.members.clear()  # type: ignore[attr-defined]  # else it remembers each of a million
+
+
+def _in_array(name: str) -> Iterator[Block]:
+    """Blocks of an array's pictures, read piece by piece."""
+    with _opened(name) as file:
+        shape = _idx_shape(file) if "-ubyte" in name.lower() else _npy_shape(file)
+        count, height, width, channels = (*shape, 1)[:4]
+        if len(shape) not in (3, 4) or channels not in (1, 3, 4) or not 0 < height * width <= MOST_PIXELS:
+            raise PictureError(f"{name}: an array of shape {shape}; wanted (N, H, W), or (N, H, W, C) with C = 1, 3, 4")
+        if max(height, width) > MOST_SIDE:
+            raise PictureError(f"{name}: pictures of {width} x {height}; at most {MOST_SIDE:,} on a side are read")
+        size = height * width * channels
+        step = max(1, min(BLOCK, BLOCK_BYTES // size))
+        for start in range(0, count, step):
+            content = _read(file, min(step, count - start) * size)
+            part = len(content) // size
+            pictures = np.frombuffer(content, np.uint8, part * size).reshape(part, height, width, channels)
+            yield Block([f"{name}[{start + i}]" for i in range(part)], pictures)
+            if part < min(step, count - start):
+                raise PictureError(f"{name}: ends after {start + part:,} pictures; its head says {count:,}")
+
+
+@contextmanager
+def _opened(name: str) -> Iterator[Bytes]:
+    if name.lower().endswith(".gz"):
+        with gzip.open(name) as file:
+            yield file
+    elif name.lower().endswith(".npz"):
+        with zipfile.ZipFile(name) as archive, archive.open("images.npy") as file:
+            yield file
+    else:
+        with open(name, "rb") as file:
+            yield file
+
+
+def _read(file: Bytes, size: int) -> bytes:
+    """So many bytes, or what there is: a single read of a compressed file may give less."""
+    parts: list[bytes] = []
+    while size and (part := file.read(size)):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+def _npy_shape(file: Bytes) -> tuple[int, ...]:
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, by_column, dtype = read(file)
+    if dtype != np.uint8 or by_column:
+        raise PictureError(f"an array of {dtype}{', by column' if by_column else ''}; wanted uint8, by row")
+    return shape
+
+
+def _idx_shape(file: Bytes) -> tuple[int, ...]:
+    """As http://yann.lecun.com/exdb/mnist/ defines it: two zeros, the type, how many axes, the length of each."""
+    zeros, kind, axes = struct.unpack(">HBB", file.read(4))
+    if zeros or kind != 8:
+        raise PictureError("not an IDX file of bytes")
+    shape = struct.unpack(f">{axes}I", file.read(4 * axes))
+    return shape if math.prod(shape[1:]) else (0,)

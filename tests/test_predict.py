@@ -1,0 +1,242 @@
+"""digitnet predict on many pictures: wherever they lie, however many, killed in the middle or not."""
+
+import csv
+import gzip
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from digitnet import DigitClassifier
+from digitnet.pipeline import read_blocks
+from digitnet.sources import BLOCK, Block, find_blocks
+from tests.conftest import ROOT, idx
+from tests.test_classifier import drawn, encoded
+from tests.test_cli import run
+
+
+@pytest.fixture(scope="module")
+def grey():
+    """300 pictures of 1 and 7 in turn, uint8 (300, 28, 28)."""
+    return np.stack([np.asarray(drawn((1, 7)[i % 2], 28).convert("L")) for i in range(300)])
+
+
+def rows_of(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def arrays(folder, grey):
+    np.save(folder / "grey.npy", grey)
+    np.savez_compressed(folder / "packed.npz", images=np.repeat(grey[..., None], 3, 3))
+    (folder / "some-images-idx3-ubyte").write_bytes(idx(grey))
+    with gzip.open(folder / "zipped-images-idx3-ubyte.gz", "wb") as file:
+        file.write(idx(grey))
+    with tarfile.open(folder / "pictures.tar.gz", "w:gz") as tar:
+        for i, image in enumerate(grey):
+            content = encoded(Image.fromarray(image), "PNG")
+            member = tarfile.TarInfo(f"a/{i:03}.png")
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return sorted(path for path in folder.iterdir() if path.is_file())
+
+
+def test_arrays_idx_files_and_tar_files_are_read_as_their_pictures_are_one_by_one(tmp_path, grey):
+    read = DigitClassifier()
+    wanted = [read(image).label for image in grey]
+    for path in arrays(tmp_path, grey):
+        rows = list(read_blocks(read, find_blocks([str(path)]), workers=2))
+        assert [label for block in rows for label in block.labels.tolist()] == wanted, path
+        names = [name for block in rows for name in block.names]
+        assert names[7] in (f"{path}[7]", f"{path}/a/007.png")
+        assert len(set(names)) == 300
+
+
+def test_pictures_of_many_sizes_come_out_in_the_order_they_went_in(tmp_path):
+    random = np.random.default_rng(0)
+    digits = random.choice([1, 7], 2 * BLOCK + 5)
+    for i, digit in enumerate(digits):
+        drawn(int(digit), int(random.choice([28, 40, 61]))).save(tmp_path / f"{i:04}.png")
+    assert run("predict", tmp_path, "--format", "csv", "--output", tmp_path / "rows.csv", "--threads", "3") == 0
+    rows = rows_of(tmp_path / "rows.csv")
+    assert [row["file"] for row in rows] == [str(tmp_path / f"{i:04}.png") for i in range(len(digits))]
+    assert [row["label"] for row in rows] == [str(digit) for digit in digits]
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "parquet"])
+def test_each_picture_has_one_row_and_one_that_cannot_be_read_says_why(tmp_path, form, capsys):
+    drawn(7).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_text("no picture")
+    Image.new("L", (30, 30), 200).save(tmp_path / "c.png")
+    (tmp_path / "d.npy").write_bytes(b"no array")
+    goal = tmp_path / "goal"
+    names = [str(tmp_path / name) for name in ("a.png", "b.png", "c.png", "d.npy", "e.png")]
+    assert run("predict", *names, "--format", form, "--output", goal) == 1
+    if form == "parquet":
+        rows = pytest.importorskip("pyarrow.parquet").read_table(goal).to_pylist()
+    else:
+        rows = [json.loads(line) for line in goal.read_text().splitlines()] if form == "json" else rows_of(goal)
+    assert [row["file"] for row in rows] == names
+    assert [str(row["label"] or "") for row in rows] == ["7", "", "", "", ""]
+    for row, says in zip(rows, [None, "not a picture", None, "damaged", "No such file"], strict=True):
+        assert says is None or says in row["error"]
+        assert says or not row.get("error")
+    assert len(capsys.readouterr().err.splitlines()) == 3
+
+
+def test_a_list_names_what_to_read(tmp_path):
+    drawn(1).save(tmp_path / "one.png")
+    drawn(7).save(tmp_path / "seven.png")
+    result = subprocess.run(
+        [sys.executable, "-m", "digitnet", "predict", "--files-from", "-", "--format", "csv"],
+        input=f"{tmp_path}/seven.png\n{tmp_path}/one.png\n", cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert [row["label"] for row in csv.DictReader(io.StringIO(result.stdout))] == ["7", "1"]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "damaged"),
+        (b"\x00\x00\x0d\x03" + b"\x00\x00\x00\x01" * 3, "not an IDX file of bytes"),
+        (b"\x00\x00\x08\x03\x00\x00\x00\x09\xff\xff\xff\xff\xff\xff\xff\xff", "an array of shape"),
+        (b"\x00\x00\x08\x03\x00\x00\x00\x09\x00\x00\x00\x1c\x00\x00\x00\x1c" + bytes(784), "ends after 1 pictures"),
+    ],
+)
+def test_an_idx_file_that_lies_is_one_error(tmp_path, content, says):
+    path = tmp_path / "bad-ubyte"
+    path.write_bytes(content)
+    blocks = list(find_blocks([str(path)]))
+    assert says in str(blocks[-1].pictures[0])
+
+
+def test_an_array_that_would_run_code_is_not_unpickled(tmp_path):
+    np.save(tmp_path / "bad.npy", np.array([print], dtype=object), allow_pickle=True)
+    (block,) = find_blocks([str(tmp_path / "bad.npy")])
+    assert "object" in str(block.pictures[0])
+
+
+def killed(tmp_path, form, source, rows_before):
+    """Starts a run and kills it once it has written so many rows; where they lie."""
+    goal = tmp_path / f"goal.{form}"
+    part = tmp_path / f"goal.{form}.part"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "digitnet", "predict", str(source), "--format", form, "--output", str(goal)], cwd=ROOT
+    )
+    deadline = time.monotonic() + 120
+    while not (part.exists() and part.read_bytes().count(b"\n") > rows_before):
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not goal.exists()
+    return goal, part
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_a_run_killed_in_the_middle_is_resumed_without_a_row_lost_or_doubled(tmp_path, grey, form):
+    source = tmp_path / "many.npy"
+    np.save(source, np.tile(grey, (100, 1, 1)))
+    goal, part = killed(tmp_path, form, source, 2000)
+    with open(part, "ab") as file:
+        file.write(b'"half a r')  # as if the kill had come in the middle of a write
+    before = part.read_bytes().count(b"\n")
+    assert run("predict", source, "--format", form, "--output", goal, "--resume") == 0
+    assert not part.exists()
+    rows = rows_of(goal) if form == "csv" else [json.loads(line) for line in goal.read_text().splitlines()]
+    assert 2000 < before < len(rows) == 30_000
+    assert [row["file"] for row in rows] == [f"{source}[{i}]" for i in range(30_000)]
+    assert [str(row["label"]) for row in rows[:2]] == ["1", "7"]
+    assert run("predict", source, "--format", form, "--output", goal, "--resume") == 2, "it is complete"
+
+
+def test_parquet_is_resumed_after_the_last_whole_file(tmp_path, grey, monkeypatch):
+    parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow: pip install '.[parquet]'")
+    monkeypatch.setattr("digitnet.output.PART_ROWS", 1000)
+    source, goal = tmp_path / "many.npy", tmp_path / "goal"
+    np.save(source, np.tile(grey, (10, 1, 1)))
+    assert run("predict", source, "--format", "parquet", "--output", goal, "--all") == 0
+    parts = sorted(goal.iterdir())
+    parts[-1].unlink()  # as if killed before it was written
+    assert run("predict", source, "--format", "parquet", "--output", goal, "--all") == 2
+    assert run("predict", source, "--format", "parquet", "--output", goal, "--all", "--resume") == 0
+    table = parquet.read_table(goal)
+    assert table["file"].to_pylist() == [f"{source}[{i}]" for i in range(3000)]
+    assert table["probability_1"][0].as_py() == pytest.approx(table["confidence"][0].as_py())
+
+
+def test_resuming_with_other_inputs_says_so(tmp_path, grey, capsys):
+    for name in ("a", "b"):
+        np.save(tmp_path / f"{name}.npy", np.tile(grey, (100, 1, 1)))
+    goal, _ = killed(tmp_path, "csv", tmp_path / "a.npy", 500)
+    for options, says in [
+        ([tmp_path / "b.npy", "--format", "csv"], "Resume with the inputs"),
+        ([tmp_path / "a.npy", "--format", "csv", "--all"], "has other columns"),
+    ]:
+        capsys.readouterr()
+        assert run("predict", *options, "--output", goal, "--resume") == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert says in line
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["a.png", "--format", "parquet"], "--format parquet writes a folder"),
+        (["a.png", "--resume"], "--resume goes on with a file"),
+        (["a.png", "--output", "b"], "a table is for looking at"),
+        (["a.png", "--files-from", "-"], "name pictures one way"),
+        ([], "no picture to read"),
+    ],
+)
+def test_options_that_cannot_go_together_are_one_line(options, says, capsys):
+    assert run("predict", *options) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert says in line
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc for the most memory that was held")
+@pytest.mark.parametrize("source", ["images", "files"])
+def test_a_hundred_thousand_pictures_take_no_more_memory_than_a_few(tmp_path, grey, source):
+    if source == "images":
+        path = tmp_path / "many.npy"
+        np.save(path, np.tile(grey, (334, 1, 1)))
+    else:  # one file under a hundred thousand names
+        path = tmp_path / "list.txt"
+        Image.fromarray(grey[0]).save(tmp_path / "a.png")
+        path.write_text(f"{tmp_path}/a.png\n" * 100_000)
+    program = (
+        "import sys; from digitnet.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "finally: print(open('/proc/self/status').read().partition('VmHWM:')[2].split()[0], file=sys.stderr)"
+    )
+    goal = tmp_path / "rows.csv"
+    inputs = [str(path)] if source == "images" else ["--files-from", str(path)]
+    result = subprocess.run(
+        [sys.executable, "-c", program, "predict", *inputs, "--format", "csv", "--output", str(goal), "--threads=2"],
+        cwd=ROOT, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert goal.read_bytes().count(b"\n") - 1 >= 100_000
+    assert int(result.stderr.splitlines()[-1]) / 1000 < 300  # MB
+
+
+def test_blocks_are_read_as_they_are_asked_for():
+    """Nobody who looks at the first rows of a million pictures waits for the rest."""
+    made = 0
+
+    def blocks():
+        nonlocal made
+        for made in range(1, 1001):  # noqa: B007  # counted
+            yield Block(["x"], np.zeros((1, 5, 5, 1), np.uint8))
+
+    assert next(read_blocks(DigitClassifier(), blocks(), workers=2)).labels.tolist() == [-1]
+    assert made < 10
