@@ -71,7 +71,8 @@ class DigitNet(LightningModule):
 
         self.train_loss, self.train_accuracy = _loss(), _accuracy()
         self.val_loss, self.val_accuracy = _loss(), _accuracy()
-        self.val_logits, self.val_labels = CatMetric(), CatMetric()  # metrics, since these are gathered over ranks
+        # Metrics, since these are gathered over ranks; of a run that diverges they keep the NaN, see `BestAndLast`.
+        self.val_logits, self.val_labels = CatMetric(nan_strategy="disable"), CatMetric(nan_strategy="disable")
         self.test_loss, self.test_accuracy = _loss(), _accuracy()
 
     def forward(self, ink: Tensor) -> Tensor:
