@@ -126,7 +126,8 @@ def _over_seeds(values: list[float]) -> str:
 def tables(runs: list[Metrics]) -> Iterator[str]:
     """The figures of the card, line by line; the first run is the released one."""
     release = runs[0]
-    yield "| set | n | right, % | 95 % interval | accepted, % | right of these, % | ECE, % | seeds 0 to 2, right, % |"
+    which = f"seeds 0 to {len(runs) - 1}"
+    yield f"| set | n | right, % | 95 % interval | accepted, % | right of these, % | ECE, % | {which}, right, % |"
     yield "|---|---|---|---|---|---|---|---|"
     for name, title in SETS.items():
         if name in release and "accuracy" in release[name]:
@@ -143,7 +144,7 @@ def tables(runs: list[Metrics]) -> Iterator[str]:
         yield ""
         yield f"{SETS['omniglot'].capitalize()}, n = {m['n']:,}, against the digits drawn on a tablet:"
         yield ""
-        yield "| | | 95 % interval | seeds 0 to 2 |"
+        yield f"| | | 95 % interval | {which} |"
         yield "|---|---|---|---|"
         areas = [run["omniglot"]["auroc"] for run in runs]
         spread = f"{np.mean(areas):.3f} ± {np.std(areas, ddof=1):.3f}" if len(areas) > 1 else ""
@@ -156,7 +157,7 @@ def tables(runs: list[Metrics]) -> Iterator[str]:
     yield ""
     yield "MNIST's 10,000 test images made hard in each way; `digitnet evaluate --robustness` measures it again:"
     yield ""
-    yield "| made hard by | right, % | called none, % | seeds 0 to 2, right, % |"
+    yield f"| made hard by | right, % | called none, % | {which}, right, % |"
     yield "|---|---|---|---|"
     for group, ways in (("fifteen, in the manner of MNIST-C", CORRUPTIONS), ("pages of 160 x 160", PAGES)):
         key = "pages" if ways is PAGES else "corruptions"
