@@ -22,7 +22,7 @@ DIGITS: tuple[tuple[tuple[float, str], ...], ...] = (
         (1, "50,0 22,12 10,50 22,88 50,100 78,88 90,50 78,12 * / 50,48 52,52"),
     ),
     (  # 1: a stroke, a short flag, a long upstroke, a foot, both, a hook below
-        (3, "50,0 50,50 50,100"),
+        (8, "50,0 50,50 50,100"),
         (2, "38,16 52,0! 50,50 50,100"),
         (4, "22,38 40,22 56,0! 54,50 52,100"),
         (4, "4,58 34,32 60,0! 58,50 54,100"),
@@ -254,7 +254,8 @@ def _smooth(points: np.ndarray, corners: np.ndarray, between: int = 8) -> Stroke
 
 def write(form: Form, random: np.random.Generator) -> list[Stroke]:
     """The form in one person's hand: strokes in no particular place or size."""
-    jitter = random.uniform(0.005, 0.045)
+    unsteady = random.uniform(0, 0.1) if random.random() < 0.15 else 1.0  # some draw as if with a ruler
+    jitter = random.uniform(0.005, 0.045) * unsteady
     strokes = []
     for points, corners, ring in form:
         if ring:  # begun anywhere, either way round, closed with a gap or an overlap
@@ -267,9 +268,10 @@ def write(form: Form, random: np.random.Generator) -> list[Stroke]:
             curve = curve[random.integers(0, 4) : len(curve) - random.integers(0, 4)]
         strokes.append(curve)
     # A slow wave through the whole, as no hand draws evenly.
-    wave = random.normal(0, 0.02, (2, 2))
+    wave = random.normal(0, 0.02, (2, 2)) * unsteady
     phase = random.uniform(0, 2 * np.pi, 2)
-    slant, turn, width = random.normal(0.12, 0.2), random.normal(0, 0.09), np.exp(random.normal(-0.4, 0.27))
+    slant, turn = random.normal(0.12, 0.2) * unsteady, random.normal(0, 0.09) * unsteady
+    width = np.exp(random.normal(-0.4, 0.27))
     matrix = np.array([[width, -slant], [0, 1]])
     turned = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     matrix = turned @ matrix
@@ -348,7 +350,8 @@ def _scribble(random: np.random.Generator) -> list[Stroke]:
         points = np.cumsum(np.stack([np.cos(ways), np.sin(ways)], 1) * random.uniform(0.3, 1, (count, 1)), 0)
     else:
         across = np.where(np.arange(count) % 2, 1.0, 0) + random.normal(0, 0.1, count)
-        points = np.stack([across, np.linspace(0, random.uniform(0.2, 1), count)], 1)
+        # As wide as long, or nearly: filled in, a slim one would be a 1.
+        points = np.stack([across, np.linspace(0, random.uniform(0.6, 1.2), count)], 1)
         points = points[:, ::-1] if random.random() < 0.3 else points
     return [_smooth(points, np.zeros(count, bool))]
 

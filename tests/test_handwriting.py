@@ -77,6 +77,19 @@ def test_some_of_what_is_none_is_dots_drawn_as_discs():
     assert np.median(sides) == pytest.approx(1, abs=0.15)
 
 
+def is_upright_bar(picture):
+    ys, xs = np.nonzero(picture > 100)
+    tall, wide = np.ptp(ys) + 1, np.ptp(xs) + 1
+    return len(ys) and tall > 4 * wide and len(ys) > 0.8 * tall * wide
+
+
+def test_a_straight_upright_stroke_is_a_1_and_seldom_none():
+    random = np.random.default_rng(0)
+    ones = sum(is_upright_bar(draw(write_digit(1, random), 64, random)) for _ in range(2000))
+    none = sum(is_upright_bar(draw(write_none(random), 64, random)) for _ in range(2000))
+    assert ones > 10 * max(none, 1)
+
+
 def test_batches_hold_as_many_of_each_as_asked_for():
     batches = list(written(250, 70, seed=0))
     labels = np.concatenate([labels for _, labels in batches])
