@@ -14,7 +14,7 @@ from torch import Tensor
 
 from digitnet.checkpoint import save_network
 from digitnet.data import random_seed
-from digitnet.errors import CheckpointError, DigitnetError, DivergedError, Interrupted
+from digitnet.errors import CheckpointError, DigitnetError, DivergedError, Interrupted, RankLostError
 from digitnet.files import write_file
 from digitnet.model import DigitNet
 
@@ -122,6 +122,13 @@ class BestAndLast(Checkpoint):
             save_network(self.best_path, self.best_weights, pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if trainer.world_size > 1 and isinstance(exception, RuntimeError) and _of_ranks(exception):
+            raise RankLostError(
+                f"Rank {trainer.global_rank} of {trainer.world_size} can no longer reach the others, for one of them"
+                " stopped. See what it said, or whether it was killed for memory. Nothing up to the start of epoch"
+                f" {trainer.current_epoch + 1} is lost. Go on, with as many processes as you like:"
+                f" python train.py --ckpt_path {self.last_path} (and the same options)"
+            ) from exception
         if trainer.state.fn != TrainerFn.FITTING:
             return
         if isinstance(exception, Interrupted) and trainer.is_global_zero and self._training:
@@ -141,6 +148,11 @@ class BestAndLast(Checkpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best_loss, self.best_weights = float(state_dict["best_loss"]), state_dict["best_weights"]
+
+
+def _of_ranks(error: RuntimeError) -> bool:
+    """Whether it comes from what carries gradients between ranks. gloo has no class of errors of its own."""
+    return isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
 
 
 class EpochBar(RichProgressBar):

@@ -30,6 +30,10 @@ class DivergedError(DigitnetError):
     """Training went wrong: the loss is no longer a number."""
 
 
+class RankLostError(DigitnetError):
+    """Another of the processes that train together is gone, and with it what they say to each other."""
+
+
 class ExportError(DigitnetError):
     """The exported file is not what was asked for, or does not compute what the checkpoint does."""
 
@@ -68,7 +72,7 @@ def one_line_errors() -> Iterator[None]:
     except Interrupted as interrupt:
         print(f"Interrupted ({interrupt.signal_name}).", file=sys.stderr)
         raise
-    except (DivergedError, ExportError) as error:
+    except (DivergedError, RankLostError, ExportError) as error:
         _fail(str(error), status=1)
     except DigitnetError as error:
         _fail(str(error))
