@@ -30,11 +30,8 @@ check: .venv/installed ## lint, format and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-bench: .venv/installed ## training, reading and framing, side by side with the usual ways (about 10 minutes)
-	$(BIN)/python benchmarks/train_speed.py
-	$(BIN)/python benchmarks/inference_speed.py
-	$(BIN)/python benchmarks/framing.py
-	$(BIN)/python benchmarks/app_load.py
+bench: .venv/installed ## training and reading, side by side with the usual ways, into docs/benchmarks.md (40 minutes)
+	$(BIN)/python benchmarks/page.py $(ARGS)
 
 # Constraints pin the set of versions that was tested. The mark is made last: a half-made .venv is gone over again.
 .venv/installed: pyproject.toml constraints.txt

@@ -49,7 +49,13 @@ def framed(pictures: np.ndarray) -> torch.Tensor:
         return torch.cat([(framing(torch.from_numpy(part))[0] * 255).round().to(torch.uint8) for part in parts])
 
 
-def sets_to_read(data_dir: str, folder: Path | None) -> Iterator[tuple[str, tuple[torch.Tensor, np.ndarray]]]:
+def read_sets(data_dir: str, folder: Path | None) -> Sets:
+    """MNIST's validation images, as they are and made hard, and the sets in the folder."""
+    sets = dict(_sets(data_dir, folder))
+    return {name: sets[name] for name in sorted(sets, key=lambda name: name == "omniglot")}  # after pen
+
+
+def _sets(data_dir: str, folder: Path | None) -> Iterator[tuple[str, tuple[torch.Tensor, np.ndarray]]]:
     mnist = MNIST(data_dir, train=True)
     val, _ = split_indices(len(mnist.data), 0.1)
     ink, labels = mnist.data[val], mnist.targets[val].numpy()
@@ -63,7 +69,7 @@ def sets_to_read(data_dir: str, folder: Path | None) -> Iterator[tuple[str, tupl
         yield group, (torch.cat(made), np.tile(labels[:HARD], len(ways)))
 
 
-def figures(checkpoint: Path, sets: Sets) -> Iterator[str]:
+def figures(checkpoint: Path, sets: Sets) -> Iterator[float]:
     """Accuracy of each set; of what is no digit, how much is accepted where 95 % of the tablet's digits are."""
     network = load_digitnet(checkpoint)
     surest = {}
@@ -72,9 +78,9 @@ def figures(checkpoint: Path, sets: Sets) -> Iterator[str]:
             logits = torch.cat([network(part[:, None].float() / 255) for part in ink.split(500)])
         surest[name] = logits.softmax(1).amax(1).numpy()
         if (labels >= 0).all():
-            yield f"{(logits.argmax(1).numpy() == labels).mean():.2%}"
+            yield (logits.argmax(1).numpy() == labels).mean()
         else:
-            yield f"{(surest[name] >= np.quantile(surest['pen'], 0.05)).mean():.1%}"
+            yield (surest[name] >= np.quantile(surest["pen"], 0.05)).mean()
 
 
 def main() -> None:
@@ -84,8 +90,7 @@ def main() -> None:
     parser.add_argument("--data_dir", default="data")
     options = parser.parse_args()
     fetch_mnist(options.data_dir)
-    sets = dict(sets_to_read(options.data_dir, options.sets))
-    sets = {name: sets[name] for name in sorted(sets, key=lambda name: name == "omniglot")}  # after pen
+    sets = read_sets(options.data_dir, options.sets)
     print(f"| {options.epochs} epochs | {' | '.join(sets)} |\n|---|{'---|' * len(sets)}")
     for name, changes in WITHOUT.items():
         constants = [f"augment.{change}" for change in changes if not change.startswith("--")]
@@ -99,7 +104,8 @@ def main() -> None:
                 ],
                 check=True, stdout=subprocess.DEVNULL, cwd=ROOT,
             )  # fmt: skip
-            print(f"| {name} | {' | '.join(figures(Path(folder) / 'checkpoints' / 'best.ckpt', sets))} |", flush=True)
+            read = figures(Path(folder) / "checkpoints" / "best.ckpt", sets)
+            print(f"| {name} | {' | '.join(f'{accuracy:.2%}' for accuracy in read)} |", flush=True)
 
 
 if __name__ == "__main__":

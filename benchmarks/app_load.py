@@ -10,16 +10,22 @@ import asyncio
 import base64
 import io
 import os
+import platform
 import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import httpx
 from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parent.parent))  # to run from a clone without installing it
+
+from digitnet.reports import cpu_name
 
 ROOT = Path(__file__).parent.parent
 CHROMIUM = "/usr/bin/chromium"
@@ -33,6 +39,7 @@ def main() -> None:
     parser.add_argument("--each", type=int, default=20, help="predictions of each client")
     parser.add_argument("--strokes", type=int, default=20, help="drawn in a browser; 0 where there is none")
     options = parser.parse_args()
+    print(f"{cpu_name()}, {os.cpu_count()} cores; Python {platform.python_version()}, gradio {version('gradio')}\n")
     print("| | measured | bar |\n|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         alone = timed([sys.executable, "-c", "import gradio"])

@@ -1,10 +1,10 @@
 """How many pictures a second `digitnet predict` reads, side by side with bare onnxruntime and with a plain loop.
 
-    python benchmarks/predict_speed.py [--pictures 40000] [--rounds 3]
+    python benchmarks/predict_speed.py [--pictures 40000] [--rounds 3] [--plot PNG]
 
 Bare onnxruntime reads batches that lie decoded in memory, in as many threads, and keeps nothing of what it reads: all
 that `predict` takes besides is finding, decoding, and writing rows. The plain loop opens one file after the other and
-calls DigitClassifier. Made digits, since how long a picture takes does not depend on whose it is.
+calls DigitClassifier. Made digits, since how long a picture takes does not depend on whose it is. Five minutes.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnxruntime as ort
+from matplotlib.figure import Figure
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # to run from a clone without installing it
@@ -29,30 +30,39 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # to run from a clone wit
 from digitnet import DigitClassifier
 from digitnet.handwriting import draw, write_digit
 from digitnet.pipeline import all_cores
-from digitnet.reports import cpu_name
+from digitnet.reports import cpu_name, save_picture
 from digitnet.sources import BLOCK, find_blocks
 
 DRAWN = 500  # different pictures; each comes up many times
-FILES = 8  # of so many pictures of the arrays one is a file, for files take longer
-SIDES = (28, 280)
+FILES = 4  # of so many pictures of the arrays one is a file, for files take longer
+SIDES = {28: 1, 100: 4, 280: 20, 1000: 100}  # pixels; one of how many pictures there is of this size
+BARE, NPY, TAR, FOLDER, LOOP = (
+    "bare onnxruntime, decoded", "predict images.npy", "predict scans.tar", "predict scans/", "plain loop over scans/",
+)  # fmt: skip
+
+Rates = dict[tuple[str, int], dict[int, float]]  # of a way of reading and threads, by side: pictures a second
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=40_000, help="of 28 x 28; a twentieth as many of 280 x 280")
+    parser.add_argument("--pictures", type=int, default=40_000, help="of 28 x 28; fewer of larger ones")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
-    threads = [1, all_cores()] if all_cores() > 1 else [1]
+    threads = sorted({1, *(2**i for i in range(10) if 2**i < all_cores()), all_cores()})
     versions = f"Python {platform.python_version()}, onnxruntime {ort.__version__}"
     print(f"{cpu_name()}; {versions}; n = {options.rounds}\n")
     print("| pictures, threads | pictures/s, median | range | over bare onnxruntime |\n|---|---|---|---|")
-    for side in SIDES:
-        count = options.pictures if side == 28 else options.pictures // 20
+    medians: Rates = {}
+    for side, fewer in SIDES.items():
         with TemporaryDirectory() as folder:
-            images = made(count, side)
+            images = made(options.pictures // fewer, side)
             write_sources(Path(folder), images)
             for workers in threads:
-                compare(Path(folder), images, workers, options.rounds)
+                for name, rate in compare(Path(folder), images, workers, options.rounds).items():
+                    medians.setdefault((name, workers), {})[side] = rate
+    if options.plot:
+        save_picture(options.plot, draw_rates(medians))
 
 
 def made(count: int, side: int) -> np.ndarray:
@@ -74,7 +84,7 @@ def write_sources(folder: Path, images: np.ndarray) -> None:
             tar.add(folder / name, name)
 
 
-def compare(folder: Path, images: np.ndarray, workers: int, rounds: int) -> None:
+def compare(folder: Path, images: np.ndarray, workers: int, rounds: int) -> dict[str, float]:
     side, files = images.shape[1], len(images) // FILES
 
     def predict(source: str) -> None:
@@ -87,13 +97,13 @@ def compare(folder: Path, images: np.ndarray, workers: int, rounds: int) -> None
         )  # fmt: skip
 
     contestants: dict[str, tuple[Callable[[], None], int]] = {
-        "bare onnxruntime, decoded": (lambda: bare(images, workers), len(images)),
-        "predict images.npy": (lambda: predict("images.npy"), len(images)),
-        "predict scans.tar": (lambda: predict("scans.tar"), files),
-        "predict scans/": (lambda: predict("scans"), files),
+        BARE: (lambda: bare(images, workers), len(images)),
+        NPY: (lambda: predict("images.npy"), len(images)),
+        TAR: (lambda: predict("scans.tar"), files),
+        FOLDER: (lambda: predict("scans"), files),
     }
     if workers == 1:
-        contestants["plain loop over scans/"] = (lambda: plain_loop(folder / "scans"), files)
+        contestants[LOOP] = (lambda: plain_loop(folder / "scans"), files)
     start = time.perf_counter()
     DigitClassifier()
     subprocess.run([sys.executable, "-m", "digitnet", "--help"], check=True, stdout=subprocess.DEVNULL)
@@ -106,12 +116,32 @@ def compare(folder: Path, images: np.ndarray, workers: int, rounds: int) -> None
             seconds = time.perf_counter() - start - (started if name.startswith("predict") else 0)
             rates[name].append(count / seconds)
     for name, values in rates.items():
-        ratio = statistics.median(v / b for v, b in zip(values, rates["bare onnxruntime, decoded"], strict=True))
+        ratio = statistics.median(v / b for v, b in zip(values, rates[BARE], strict=True))
+        bar = " (bar: ≥ 0.85)" if name == NPY else ""
         print(
             f"| {side} x {side}, {workers}: {name} | {statistics.median(values):,.0f}"
-            f" | {min(values):,.0f} to {max(values):,.0f} | {ratio:.2f} |",
+            f" | {min(values):,.0f} to {max(values):,.0f} | {ratio:.2f}{bar} |",
             flush=True,
         )
+    return {name: statistics.median(values) for name, values in rates.items()}
+
+
+def draw_rates(medians: Rates) -> Figure:
+    """Pictures a second against their side: a line for each way of reading, a panel for each number of threads."""
+    workers = sorted({number for _, number in medians})
+    figure = Figure(figsize=(5 * len(workers), 4), layout="constrained")
+    panels = figure.subplots(1, len(workers), sharey=True, squeeze=False)[0]
+    for panel, number in zip(panels, workers, strict=True):
+        for name, of in medians:
+            if of == number:
+                panel.loglog(*zip(*medians[name, of].items(), strict=True), marker="o", label=name)
+        panel.set(title=f"{number} thread{'s' * (number > 1)}", xlabel="side of a picture, pixels", xticks=list(SIDES))
+        panel.set_xticklabels(map(str, SIDES))
+        panel.minorticks_off()
+        panel.grid(alpha=0.3)
+    panels[0].set_ylabel("pictures a second")
+    panels[0].legend()
+    return figure
 
 
 def bare(images: np.ndarray, workers: int) -> None:

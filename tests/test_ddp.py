@@ -56,16 +56,31 @@ def test_the_ranks_share_out_the_images_none_twice(size, shuffle):
     assert len(shares[0]) + len(shares[1]) == size - (shuffle and size % 2)
 
 
-def test_each_image_is_seen_once_an_epoch_by_one_of_two_processes(made_mnist, tmp_path):
+def torchrun(machine):
+    """The start of a command that trains as one of two machines, both of them this one."""
+    return ["-m", "torch.distributed.run", "--nnodes=2", f"--node-rank={machine}", "--master-addr=127.0.0.1",
+            "--master-port=29571"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("commands", "devices"),
+    [([[]], TWO), ([torchrun(0), torchrun(1)], ("--trainer.strategy=ddp", "--trainer.num_nodes=2"))],
+    ids=["two processes", "two machines"],
+)
+def test_each_image_is_seen_once_an_epoch_by_one_of_two(made_mnist, tmp_path, commands, devices):
     (tmp_path / "seen").mkdir()
     script = tmp_path / "seen.py"
     script.write_text(SEEN)
-    options = [*made_mnist.options(tmp_path / "run"), *TWO, "--trainer.max_epochs=2", "--data.augment=false",
+    options = [*made_mnist.options(tmp_path / "run"), *devices, "--trainer.max_epochs=2", "--data.augment=false",
                "--data.handwriting=0", "--data.none=0"]  # fmt: skip
-    subprocess.run(
-        [sys.executable, str(script), str(tmp_path / "seen"), json.dumps(made_mnist.md5), *options],
-        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, check=True, timeout=300,
-    )  # fmt: skip
+    processes = [
+        subprocess.Popen(
+            [sys.executable, *command, str(script), str(tmp_path / "seen"), json.dumps(made_mnist.md5), *options],
+            cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        )
+        for command in commands
+    ]  # fmt: skip
+    assert [process.wait(timeout=300) for process in processes] == [0] * len(commands)
     for epoch in (0, 1):
         shares = [(tmp_path / "seen" / f"{epoch}-{rank}").read_text().split() for rank in (0, 1)]
         assert len(shares[0]) == len(shares[1])

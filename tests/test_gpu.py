@@ -1,0 +1,39 @@
+"""What takes a GPU, and what shows without one that nothing would leave it."""
+
+import json
+
+import pytest
+import torch
+
+from digitnet.augment import distort
+from digitnet.framing import Framing
+from digitnet.model import DigitNet, targets
+from digitnet.pad import redraw
+
+
+@pytest.mark.parametrize("change", [distort, redraw, DigitNet().to("meta")], ids=["distort", "redraw", "network"])
+def test_a_batch_stays_on_its_device(change):
+    # Tensors of the device "meta" have no values: whatever asked for one, or mixed in the CPU's, would fail.
+    torch.manual_seed(0)  # the pad's size is drawn on the CPU
+    assert change(torch.empty(8, 1, 28, 28, device="meta")).device.type == "meta"
+
+
+def test_framing_and_targets_stay_on_their_device():
+    framed, blank = Framing()(torch.empty(4, 50, 40, 3, dtype=torch.uint8, device="meta"))
+    assert {framed.device.type, blank.device.type} == {"meta"}
+    assert targets(torch.empty(8, dtype=torch.int64, device="meta")).device.type == "meta"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU that torch can use")
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
+def test_trains_on_a_gpu_with_its_data_there(made_mnist, tmp_path, precision):
+    process = made_mnist.train(
+        tmp_path, "--trainer.accelerator=gpu", f"--trainer.precision={precision}", "--data.pad=0.5",
+        "--trainer.max_epochs=2",
+    )  # fmt: skip
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    figures = json.loads((tmp_path / "reports" / "metrics.json").read_text())
+    assert figures["device"] == torch.cuda.get_device_name()
+    assert figures["test_accuracy"] > 0.9
