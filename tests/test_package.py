@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 import digitnet
-from benchmarks import page
 from tests.conftest import ROOT
 
 MODULES = sorted((ROOT / "digitnet").glob("*.py"))
@@ -42,11 +41,3 @@ def test_readme_lists_every_file_of_the_package():
     readme = (ROOT / "README.md").read_text()
     for path in [*MODULES, *(ROOT / "benchmarks").glob("*.py"), ROOT / "train.py"]:
         assert path.name in readme, f"README's tree lacks {path.name}"
-
-
-def test_readme_shows_the_figures_of_the_benchmarks_page():
-    sections = page.read_sections()
-    assert list(sections) == list(page.SCRIPTS)
-    rows = page.table(sections)
-    assert rows.count("\n") == 2 + len(page.SHOWN)
-    assert page.BEGIN + rows + page.END in (ROOT / "README.md").read_text()
