@@ -37,8 +37,8 @@ DIGITS: tuple[tuple[tuple[float, str], ...], ...] = (
         (4, "2,68 34,36 68,0! 52,50 36,100"),
         (4, "8,36 34,26 62,0! 54,50 44,100"),
         (5, "2,40 30,30 66,0! 52,50 38,100"),
-        (3, "12,42 16,50 34,36 62,0! 54,50 44,100"),
-        (3, "4,44 10,54 34,34 66,0! 54,54 40,100"),
+        (4, "12,42 16,50 34,36 62,0! 54,50 44,100"),
+        (4, "4,44 10,54 34,34 66,0! 54,54 40,100"),
         (2, "38,48 32,64 40,42 58,0! 50,50 44,100"),
         (1, "10,38 36,26 64,0! 54,50 50,98 / 8,94 50,96 96,90"),
         (1, "16,14 30,4 54,0 60,14 48,50 44,90! 8,90 50,92 98,88"),
@@ -359,15 +359,21 @@ def _scribble(random: np.random.Generator) -> list[Stroke]:
     return [_smooth(points, np.zeros(count, bool))]
 
 
+def _is_upright_line(strokes: list[Stroke]) -> bool:
+    """Whether all points lie near one line that is steeper than it is flat: as a whole it would be a 1."""
+    points = np.concatenate(strokes)
+    (narrow, long), axes = np.linalg.eigh(np.cov(points.T))  # the second axis is the one along which they spread
+    return narrow < 0.02 * long and abs(axes[1, 1]) > 0.6
+
+
 def write_none(random: np.random.Generator) -> list[Stroke]:
     """What is no digit: letters and signs, invented ones, scribbles, dots, two digits, digits crossed out."""
     kind = random.choice(6, p=[0.42, 0.18, 0.18, 0.04, 0.09, 0.09])
     if kind == 0:
         return write(_SIGNS[random.integers(len(_SIGNS))], random)
-    if kind == 1:
-        return _invented(random)
-    if kind == 2:
-        return _scribble(random)
+    if kind in (1, 2):
+        strokes = (_invented, _scribble)[kind - 1](random)
+        return write_none(random) if _is_upright_line(strokes) else strokes
     if kind == 3:
         return [np.zeros((2, 2))]  # one place exactly: `draw` makes a line of the least stroke
     digits = [_moved(write_digit(int(random.integers(10)), random), 0, 0) for _ in range(2)]
