@@ -83,11 +83,17 @@ def is_upright_bar(picture):
     return len(ys) and tall > 4 * wide and len(ys) > 0.8 * tall * wide
 
 
+def is_upright_line(strokes):
+    (across, along), axes = np.linalg.eigh(np.cov(np.concatenate(strokes).T))
+    return across < 0.003 * along and abs(axes[1, 1]) > 0.8
+
+
 def test_a_straight_upright_stroke_is_a_1_and_seldom_none():
     random = np.random.default_rng(0)
     ones = sum(is_upright_bar(draw(write_digit(1, random), 64, random)) for _ in range(2000))
-    none = sum(is_upright_bar(draw(write_none(random), 64, random)) for _ in range(2000))
-    assert ones > 10 * max(none, 1)
+    none = [write_none(random) for _ in range(5000)]
+    assert ones > 10 * max(sum(is_upright_bar(draw(strokes, 64, random)) for strokes in none[:2000]), 1)
+    assert sum(is_upright_line(strokes) for strokes in none if np.ptp(np.concatenate(strokes))) <= 2
 
 
 def test_batches_hold_as_many_of_each_as_asked_for():
