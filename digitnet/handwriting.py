@@ -22,7 +22,7 @@ DIGITS: tuple[tuple[tuple[float, str], ...], ...] = (
         (1, "50,0 22,12 10,50 22,88 50,100 78,88 90,50 78,12 * / 50,48 52,52"),
     ),
     (  # 1: a stroke, a short flag, a long upstroke, straight or hooked, a foot, both, a hook below
-        (7, "50,0 50,50 50,100"),
+        (18, "50,0 50,50 50,100"),
         (2, "38,16 52,0! 50,50 50,100"),
         (4, "22,38 40,22 56,0! 54,50 52,100"),
         (4, "4,58 34,32 60,0! 58,50 54,100"),
@@ -255,7 +255,7 @@ def _smooth(points: np.ndarray, corners: np.ndarray, between: int = 8) -> Stroke
 
 def write(form: Form, random: np.random.Generator) -> list[Stroke]:
     """The form in one person's hand: strokes in no particular place or size."""
-    unsteady = random.uniform(0, 0.1) if random.random() < 0.15 else 1.0  # some draw as if with a ruler
+    unsteady = random.uniform(0, 0.1) if random.random() < 0.2 else 1.0  # some draw as if with a ruler
     jitter = random.uniform(0.005, 0.045) * unsteady
     strokes = []
     for points, corners, ring in form:
