@@ -98,6 +98,18 @@ def seen(page) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))))
 
 
+def settled(page) -> np.ndarray:
+    """What is seen once all is answered that was drawn: for a second nothing changes."""
+    page.wait_for_function(
+        """() => {
+            const { src } = document.querySelector("[data-testid=seen]");
+            if (window.last?.src !== src) window.last = { src, since: performance.now() };
+            return performance.now() - window.last.since > 1000;
+        }"""
+    )
+    return seen(page)
+
+
 def test_a_page_without_a_drawing_says_so(page):
     shows(page, NO_DIGIT)
     assert status(page) == "Nothing drawn yet"
@@ -134,13 +146,12 @@ def test_a_dot_shows_and_is_read(page):
 def test_undo_takes_back_a_stroke_by_button_and_by_key(page):
     draw(page, ONE)
     shows(page, "1")
-    one = seen(page)
+    one = settled(page)
     draw(page, [[(0.2, 0.5), (0.8, 0.5)]])
-    page.wait_for_function("() => true")
+    assert (settled(page) != one).any()
     page.get_by_role("button", name="Undo").click()
+    assert (settled(page) == one).all()
     shows(page, "1")
-    page.wait_for_timeout(300)
-    assert (seen(page) == one).all()
     page.keyboard.press("Control+z")
     shows(page, NO_DIGIT)
     assert status(page) == "Nothing drawn yet"

@@ -81,7 +81,7 @@ def test_it_reads_mnist_as_its_metrics_say(test_set_read, metrics):
     assert accepted / 10_000 >= 0.99
 
 
-@pytest.mark.xfail(strict=True, reason="the goal is 99.60 %; the release reads 99.53 %, see MODEL_CARD.md")
+@pytest.mark.xfail(strict=True, reason="the goal is 99.60 %; the release reads 99.48 %, see MODEL_CARD.md")
 def test_it_misreads_no_more_than_40_of_the_test_images(test_set_read):
     right = sum(reading.prediction.probabilities.argmax() == reading.label for reading in test_set_read)
     assert right / 10_000 >= 0.996
@@ -141,13 +141,20 @@ def letter(sign: str) -> Image.Image:
     return image
 
 
+@pytest.mark.parametrize("width", [1, 2, 6, 10, 16, 24, 40])
+def test_a_straight_upright_stroke_is_a_1(read, width):
+    image, pen = pad()
+    pen.rectangle([140 - width // 2, 40, 140 - width // 2 + width - 1, 240], fill=0)
+    assert read(image).label == 1
+
+
 def taken_for_a_digit(*values):
     """Cases that the release gets wrong, as its card says; strict, so that the release that mends them says so."""
     wrong = pytest.mark.xfail(strict=True, reason="the release takes it for a digit, see MODEL_CARD.md")
     return [pytest.param(value, marks=wrong) for value in values]
 
 
-@pytest.mark.parametrize("radius", [2, *taken_for_a_digit(6, 14, 40)])
+@pytest.mark.parametrize("radius", [2, 6, 14, 40])
 def test_a_dot_is_no_digit(read, radius):
     assert read(dot(radius)).label is None
 
@@ -156,12 +163,12 @@ def test_blank_paper_is_no_digit(read):
     assert read(blank()).label is None
 
 
-@pytest.mark.xfail(strict=True, reason="the release takes 9 of the 40 for digits, see MODEL_CARD.md")
+@pytest.mark.xfail(strict=True, reason="the release takes 3 of the 40 for digits, see MODEL_CARD.md")
 def test_scribbles_are_no_digits(read):
     assert [seed for seed in range(40) if read(scribble(seed)).label is not None] == []
 
 
-@pytest.mark.parametrize("sign", [*"AEFHKMPTWXYhkmnw", *taken_for_a_digit(*"NRdp")])
+@pytest.mark.parametrize("sign", [*"AEFHKMPRTWXYkmnpw", *taken_for_a_digit(*"Ndh")])
 def test_letters_are_no_digits(read, sign):
     """All that do not look like a digit: a wide O is a 0 to anybody who is shown it alone."""
     assert read(letter(sign)).label is None
