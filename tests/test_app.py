@@ -100,6 +100,7 @@ def seen(page) -> np.ndarray:
 
 def settled(page) -> np.ndarray:
     """What is seen once all is answered that was drawn: for a second nothing changes."""
+    page.evaluate("() => { window.last = null; }")
     page.wait_for_function(
         """() => {
             const { src } = document.querySelector("[data-testid=seen]");
