@@ -106,7 +106,7 @@ def table(sections: dict[str, str]) -> str:
             if line.startswith("|") and cells[0].strip("`").startswith(start):
                 rows.append(f"| {title} | {cells[column]} |")
                 break
-    return "\n".join(["| | |", "|---|---|", *rows]) + "\n"
+    return "\n".join(["| | |", "|---|---|", *rows]) + "\n" if rows else ""
 
 
 if __name__ == "__main__":
