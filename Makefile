@@ -30,7 +30,7 @@ check: .venv/installed ## lint, format and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-bench: .venv/installed ## training and reading, side by side with the usual ways, into docs/benchmarks.md (40 minutes)
+bench: .venv/installed ## training and reading, side by side with the usual ways, into docs/benchmarks.md (50 minutes)
 	$(BIN)/python benchmarks/page.py $(ARGS)
 
 # Constraints pin the set of versions that was tested. The mark is made last: a half-made .venv is gone over again.

@@ -106,7 +106,8 @@ def main() -> None:
         right = 0
         for start in range(0, len(labels), 50):
             batch = pictures(start, start + 50)
-            right += (session.run(["label"], {"image": batch})[0] == labels[start : start + 50]).sum()
+            likeliest = session.run(["probabilities"], {"image": batch})[0].argmax(1)
+            right += (likeliest == labels[start : start + 50]).sum()
         return right / len(labels)
 
     random = np.random.default_rng(0)

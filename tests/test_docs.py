@@ -93,4 +93,8 @@ def test_readmes_python_reads_pictures(pictures):
 
 
 def test_readme_shows_the_figures_of_the_benchmarks_page():
-    assert page.BEGIN + page.table(page.read_sections()) + page.END in README
+    sections = page.read_sections()
+    assert list(sections) == list(page.SCRIPTS)
+    rows = page.table(sections)
+    assert rows.count("\n") == 2 + len(page.SHOWN)
+    assert page.BEGIN + rows + page.END in README
