@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from digitnet.checkpoint import read_checkpoint
+from tests.conftest import MadeMNIST
 
 EPOCHS = 4
 OPTIONS = [f"--trainer.max_epochs={EPOCHS}", "--seed_everything=11"]
@@ -26,10 +27,12 @@ def finish(process):
     return output
 
 
-@pytest.fixture
-def unbroken(made_mnist, tmp_path):
-    finish(made_mnist.train(tmp_path / "unbroken", *OPTIONS))
-    return weights(tmp_path / "unbroken")
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    """The weights at the end of a run that nothing stopped."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    finish(MadeMNIST(folder / "made").train(folder / "run", *OPTIONS))
+    return weights(folder / "run")
 
 
 def stop(process, root, after, signum):
