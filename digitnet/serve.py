@@ -14,6 +14,7 @@ CONTENT_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline';"
     " img-src 'self' data: blob:; media-src 'self' blob:; font-src 'self' data:; connect-src 'self'; object-src 'none'"
 )
+FORBIDDEN = (b"FileData", b"\\u", b"\0")  # in a body, the longest first: see CheckedBody
 LOOPBACK = ("127.0.0.1", "localhost")  # Gradio asks itself there whether it has started
 
 
@@ -45,8 +46,9 @@ class OwnPagesOnly:
 class CheckedBody:
     """Answers 413 to a body larger than `most_body` bytes, before it is in memory, and 400 to one with a file payload.
 
-    Gradio copies, or fetches, the file that a payload names before any handler sees it; the sketchpad takes none.
-    Neither a data URI nor what Gradio's clients add has a backslash, by which the word could be written otherwise.
+    Gradio copies, or fetches, the file that a payload names before any handler sees it, on several of its routes; the
+    sketchpad takes none. Refused too is what could spell the payload's name otherwise, and neither a data URI nor
+    what Gradio's clients add has: escapes by number, and the zero bytes of UTF-16 and UTF-32, which JSON may come in.
     """
 
     def __init__(self, app: ASGIApp, most_body: int) -> None:
@@ -59,7 +61,6 @@ class CheckedBody:
         too_large = PlainTextResponse(f"The request is too large; at most {self.most_body:,} bytes are read.", 413)
         if not said.isdigit() or int(said) > self.most_body:
             return await too_large(scope, receive, send)
-        called = "/call/" in scope["path"] or scope["path"].endswith(("/queue/join", "/run/predict"))
         read, tail, started = 0, b"", False
         refusal: PlainTextResponse | None = None
 
@@ -68,11 +69,13 @@ class CheckedBody:
             message = await receive()
             part = message.get("body", b"")
             read += len(part)
-            tail = tail[-8:] + part
+            tail = tail[-len(FORBIDDEN[0]) :] + part
             if read > self.most_body:  # sent in chunks, without saying how much
                 refusal = too_large
-            elif called and (b"FileData" in tail or b"\\" in tail):
-                refusal = PlainTextResponse("No file payloads: send a data URI, data:image/png;base64,...", 400)
+            elif any(word in tail for word in FORBIDDEN):
+                refusal = PlainTextResponse(
+                    "No file payloads: send a data URI, data:image/png;base64,..., in JSON as UTF-8", 400
+                )
             if refusal:
                 raise RefusedError
             return message

@@ -173,7 +173,10 @@ def predict_for_api(classifier: DigitClassifier, picture: object) -> dict[str, o
 
 
 def keep_correction(folder: Path, correction: object) -> dict[str, str]:
-    """Keeps a picture under the digit it shows, as folder/DIGIT/TIME-HASH.png; `kept`, or an `error`."""
+    """Keeps a picture under the digit it shows, as folder/DIGIT/TIME-HASH.png; `kept`, or an `error`.
+
+    What was said of the same picture before goes: the last word counts.
+    """
     try:
         picture, digit = correction if isinstance(correction, list) and len(correction) == 2 else (None, None)
         if type(digit) is not int or not 0 <= digit <= 9:
@@ -186,10 +189,13 @@ def keep_correction(folder: Path, correction: object) -> dict[str, str]:
     buffer = io.BytesIO()
     Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image).save(buffer, "PNG")
     content = buffer.getvalue()
-    name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{hashlib.sha256(content).hexdigest()[:12]}.png"
-    path = folder / str(digit) / name
+    digest = hashlib.sha256(content).hexdigest()[:12]
+    path = folder / str(digit) / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{digest}.png"
     try:
         write_file(path, content)
+        for earlier in folder.glob(f"[0-9]/*-{digest}.png"):
+            if earlier != path:
+                earlier.unlink(missing_ok=True)
     except OSError as error:
         return {"error": f"Not kept: {error.strerror}."}
     return {"kept": str(path)}
@@ -206,7 +212,7 @@ def _is_blank(prediction: Prediction) -> bool:
 
 def _sentence(error: Exception) -> str:
     text = str(error).replace("the bytes: ", "", 1)
-    return text[:1].upper() + text[1:] + "."
+    return text[:1].upper() + text[1:] + ("" if text.endswith("...") else ".")
 
 
 def _png(grey: np.ndarray) -> str:

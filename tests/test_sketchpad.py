@@ -161,6 +161,13 @@ def test_a_correction_is_kept_as_the_picture_it_was(tmp_path, classifier):
     assert kept.startswith(str(tmp_path / "corrections" / "7"))
 
 
+def test_of_two_corrections_of_one_picture_the_last_counts(tmp_path):
+    other = keep_correction(tmp_path, [uri(saved(one().transpose(Image.Transpose.ROTATE_90))), 4])["kept"]
+    for digit in (4, 7, 7):
+        kept = keep_correction(tmp_path, [uri(saved(one())), digit])["kept"]
+    assert sorted(map(str, tmp_path.rglob("*.png"))) == sorted([other, kept])
+
+
 @pytest.mark.parametrize(
     "sent",
     [None, 3, [], ["x"], [None, 3], ["", 3], [uri(b"x"), 3]]

@@ -31,7 +31,7 @@ document.addEventListener("digitnet-answer", ({ detail }) => {
   // Where the server is gone, or refuses, what comes is no answer.
   const error = detail.error ?? (probabilities ? undefined : "No answer: has the app been stopped?");
   say(digit, label === null ? "–" : String(label));
-  if (kept?.picture === detail.picture) say(status, kept.text); // until another picture is read
+  if (kept && kept.picture === detail.picture) say(status, kept.text); // until another picture is read
   else if (error) say(status, error);
   else if (nothing) say(status, detail.picture ? "Too little there to read" : "Nothing drawn yet");
   else if (label === null) say(status, "This does not look like a digit");
@@ -53,6 +53,7 @@ document.addEventListener("digitnet-reading", () => {
 
 async function keep(label) {
   const { picture } = answer;
+  if (!picture) return; // read meanwhile: there is none to keep
   let result = {};
   try {
     result = await server.keep([picture, label]);

@@ -2,7 +2,8 @@
 const canvas = element.querySelector("canvas"), undo = element.querySelector(".undo");
 const clear = element.querySelector(".clear"), width = element.querySelector(".width");
 const READ_AT = 280, EVERY = 100; // pixels of the picture that is read; milliseconds between readings while drawing
-let strokes = [], pointer = null, answer = null;
+const NOTHING = { label: null, probabilities: [], blank: true, picture: "" };
+let strokes = [], pointer = null, answer = NOTHING;
 
 // Places and widths are parts of the side, from 0 to 1.
 function place(event) {
@@ -111,4 +112,4 @@ document.addEventListener("keydown", (event) => {
 
 new ResizeObserver(repaint).observe(canvas);
 // Back on this tab, its answer shows again.
-new IntersectionObserver(([seen]) => seen.isIntersecting && answer && announce()).observe(canvas);
+new IntersectionObserver(([seen]) => seen.isIntersecting && announce()).observe(canvas);

@@ -2,7 +2,7 @@
 const find = (name) => element.querySelector(name);
 const preview = find(".preview"), viewfinder = find(".viewfinder"), file = find(".file"), drop = find(".drop");
 const camera = find(".camera"), shoot = find(".shoot");
-let answer = null, turn = 0;
+let answer = { error: "No picture yet" }, turn = 0;
 
 function announce() {
   document.dispatchEvent(new CustomEvent("digitnet-answer", { detail: answer }));
@@ -82,6 +82,6 @@ shoot.addEventListener("click", () => {
   still.convertToBlob({ type: "image/jpeg" }).then((blob) => readFile(new File([blob], "camera.jpg", { type: blob.type })));
 });
 new IntersectionObserver(([seen]) => {
-  if (seen.isIntersecting) answer && announce();
+  if (seen.isIntersecting) announce();
   else stop(); // nobody is filmed on a tab that does not show
 }).observe(drop);
