@@ -59,6 +59,8 @@ def check_free(host: str, port: int) -> None:
     """Raises ConfigError where nothing can be served on this address."""
     if not 0 < port < 65536:
         raise ConfigError(f"port is {port}; it must be from 1 to 65535")
+    if ":" in host:  # Starlette's check of host names takes what is before the first colon
+        raise ConfigError(f"host is {host}; it must be a name or an IPv4 address, for example 127.0.0.1 or 0.0.0.0")
     try:
         socket.create_server((host, port)).close()
     except OSError as error:

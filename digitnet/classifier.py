@@ -63,6 +63,8 @@ class DigitClassifier:
         self.path = released_model() if model is None else Path(model)
         if not isinstance(threads, int) or threads < 1:
             raise ModelError(f"threads is {threads!r}; it must be a whole number from 1")
+        if self.path.is_dir():
+            raise ModelError(f"{self.path} is a folder; wanted a model file, for example {released_model()}")
         if not self.path.is_file():
             step = "Install digitnet again" if model is None else "Make one first: python export.py"
             raise ModelError(f"No model {self.path}. {step}")

@@ -236,6 +236,11 @@ def test_a_missing_model_says_how_to_make_one():
         DigitClassifier("no.onnx")
 
 
+def test_a_folder_for_a_model_is_named_as_one(tmp_path):
+    with pytest.raises(ModelError, match=r"is a folder; wanted a model file, for example .*digitnet\.onnx"):
+        DigitClassifier(tmp_path)
+
+
 def test_threads_that_cannot_work_are_refused():
     with pytest.raises(ModelError, match="threads is 0"):
         DigitClassifier(threads=0)

@@ -34,7 +34,9 @@ function paint(target, side) {
 
 let painting = false;
 function repaint() {
+  const left = strokes.length === 0 && [undo, clear].includes(document.activeElement);
   undo.disabled = clear.disabled = strokes.length === 0;
+  if (left) width.focus(); // a disabled button would lose the keyboard's place
   if (painting) return;
   painting = true;
   requestAnimationFrame(() => {
