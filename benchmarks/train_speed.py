@@ -38,7 +38,6 @@ from torchvision.datasets import MNIST
 sys.path.insert(0, str(Path(__file__).parent.parent))  # to run from a clone without installing it
 
 from benchmarks import keras_demo
-from digitnet.augment import distort
 from digitnet.callbacks import History
 from digitnet.data import MNISTDataModule, split_indices
 from digitnet.mnist import fetch_mnist
@@ -160,7 +159,7 @@ def bare_steps(data: MNISTDataModule) -> Iterator[int]:
     model.train()
     for step, (images, labels) in enumerate(batches):
         with record_function("augmentation"):
-            ink = distort(images.unsqueeze(1).float() / 255)
+            ink = data.varied(images.unsqueeze(1).float() / 255)
         loss = F.cross_entropy(model(ink), targets(labels))
         optimizer.zero_grad()
         loss.backward()

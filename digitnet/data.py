@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from digitnet.handwriting import written
 from digitnet.mnist import fetch_mnist
 from digitnet.pad import redraw
 
+PLAIN = 8  # one image in so many is learnt as it is: no other shows a line that is quite straight and upright
 SPLIT_SEED = 0  # the split has a generator of its own: every run, whatever its seed, holds out the same images
 
 
@@ -149,10 +150,16 @@ class MNISTDataModule(LightningDataModule):
         images, labels = batch
         ink = images.unsqueeze(1).float() / 255
         if self.augment and self.trainer is not None and self.trainer.training:
-            redrawn = round(len(ink) * self.pad)  # batches are shuffled: the first ones are any ones
-            parts = (redraw, ink[:redrawn]), (distort, ink[redrawn:])
-            ink = torch.cat([change(part) for change, part in parts if len(part)])
+            ink = self.varied(ink)
         return ink, labels
+
+    def varied(self, ink: Tensor) -> Tensor:
+        """Ink, float (N, 1, 28, 28), as it is learnt from: some of it drawn anew, some as it is, the rest distorted."""
+        redrawn = round(len(ink) * self.pad)  # batches are shuffled: the first images are any images
+        plain = redrawn + len(ink) // PLAIN
+        changes: tuple[Callable[[Tensor], Tensor], ...] = (redraw, torch.clone, distort)
+        parts = zip(changes, ink.tensor_split([redrawn, plain]), strict=True)
+        return torch.cat([change(part) for change, part in parts if len(part)])
 
     def _read(self, train: bool) -> tuple[Tensor, Tensor]:
         mnist = MNIST(os.fspath(self.data_dir), train=train)

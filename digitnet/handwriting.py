@@ -22,7 +22,7 @@ DIGITS: tuple[tuple[tuple[float, str], ...], ...] = (
         (1, "50,0 22,12 10,50 22,88 50,100 78,88 90,50 78,12 * / 50,48 52,52"),
     ),
     (  # 1: a stroke, a short flag, a long upstroke, straight or hooked, a foot, both, a hook below
-        (18, "50,0 50,50 50,100"),
+        (8, "50,0 50,50 50,100"),
         (2, "38,16 52,0! 50,50 50,100"),
         (4, "22,38 40,22 56,0! 54,50 52,100"),
         (4, "4,58 34,32 60,0! 58,50 54,100"),
@@ -164,12 +164,14 @@ SIGNS: tuple[str, ...] = (
     "12,0 88,100 / 88,0 12,100",  # X
     "10,0 50,48! 90,0 / 50,48 50,100",  # Y
     "80,14 44,4 14,44 24,92 60,84 82,12! 80,70 94,98",  # a
+    "70,52 44,38 16,56 18,88 48,98 70,78 / 72,0 73,60 78,100",  # d
     "12,52 80,42 66,8 28,14 10,60 34,98 84,84",  # e
     "80,8 58,0 44,24 42,100 / 18,40 76,38",  # f
     "18,0 18,100! 22,64 52,44 74,60 76,100",  # h
     "18,0 18,100 / 72,38 22,66! 76,100",  # k
     "6,34 8,100! 10,50 32,36 46,54 48,100! 50,54 72,36 88,54 92,100",  # m
     "16,20 18,100! 22,44 52,20 78,40 80,100",  # n
+    "22,2 22,100 / 22,14 52,0 80,18 76,48 46,58 22,46",  # p
     "20,30 20,100! 24,56 46,34 76,36",  # r
     "44,0 44,76 60,98 84,88 / 14,30 78,28",  # t
     "14,10 16,62 42,90 74,66 80,10! 82,90",  # u
@@ -341,12 +343,14 @@ def _invented(random: np.random.Generator) -> list[Stroke]:
 
 
 def _scribble(random: np.random.Generator) -> list[Stroke]:
-    """A line with no aim, in loops, or to and fro."""
-    count = random.integers(8, 40)
+    """A line with no aim, over itself again and again, in loops, or to and fro."""
+    count = random.integers(14, 44)  # with fewer it may well be a digit
     kind = random.random()
-    if kind < 0.35:
+    if kind < 0.25:
         points = np.cumsum(random.normal(0, 1, (count, 2)), 0)
-    elif kind < 0.65:  # the bend itself wanders
+    elif kind < 0.5:
+        points = random.normal(0, 1, (count, 2)) * random.uniform(0.5, 1, 2)
+    elif kind < 0.75:  # the bend itself wanders
         ways = np.cumsum(random.normal(0, 0.5) + np.cumsum(random.normal(0, 0.25, count)))
         points = np.cumsum(np.stack([np.cos(ways), np.sin(ways)], 1) * random.uniform(0.3, 1, (count, 1)), 0)
     else:

@@ -72,16 +72,10 @@ def test_a_blank_image_stays_blank():
     assert drawn.isfinite().all()
 
 
-def test_the_part_of_a_batch_that_is_asked_for_is_drawn_anew(made_mnist, monkeypatch):
-    class Training:
-        training = True
-
-    for part, count in ((0.0, 0), (0.25, 25), (1.0, 100)):
-        seen = []
-        monkeypatch.setattr(data_module, "redraw", lambda ink, seen=seen: seen.append(len(ink)) or ink)
-        data = MNISTDataModule(str(made_mnist.folder), pad=part)
-        data.trainer = Training()
-        images, labels = torch.zeros(100, 28, 28, dtype=torch.uint8), torch.zeros(100, dtype=torch.int64)
-        ink, _ = data.on_after_batch_transfer((images, labels), 0)
+def test_of_a_batch_a_part_is_drawn_anew_an_eighth_left_as_it_is_and_the_rest_distorted(monkeypatch):
+    monkeypatch.setattr(data_module, "redraw", lambda ink: ink + 1)
+    monkeypatch.setattr(data_module, "distort", lambda ink: ink + 2)
+    for part, counts in ((0.0, [0, 12, 88]), (0.25, [25, 12, 63]), (1.0, [100, 0, 0])):
+        ink = MNISTDataModule(pad=part).varied(torch.zeros(100, 1, 28, 28))
         assert ink.shape == (100, 1, 28, 28)
-        assert sum(seen) == count
+        assert [int((ink[:, 0, 0, 0] == kind).sum()) for kind in (1, 0, 2)] == counts
