@@ -74,7 +74,7 @@ class MNISTDataModule(LightningDataModule):
         data_dir: Holds MNIST/raw.
         batch_size: Images, on each device.
         val_fraction: Part to validate with.
-        augment: Turn, scale, slant, shift.
+        augment: Turn, scale, slant, shift, bend.
         handwriting: Digits written besides.
         none: What is no digit.
         pad: Part drawn anew, with noise.
@@ -149,15 +149,15 @@ class MNISTDataModule(LightningDataModule):
         """uint8 (N, 28, 28) becomes ink, float32 (N, 1, 28, 28); training images are distorted on the way."""
         images, labels = batch
         ink = images.unsqueeze(1).float() / 255
-        if self.augment and self.trainer is not None and self.trainer.training:
+        if self.trainer is not None and self.trainer.training:
             ink = self.varied(ink)
         return ink, labels
 
     def varied(self, ink: Tensor) -> Tensor:
-        """Ink, float (N, 1, 28, 28), as it is learnt from: some of it drawn anew, some as it is, the rest distorted."""
+        """Ink, float (N, 1, 28, 28), to learn from: `pad` of it drawn anew, some as it is, the rest distorted."""
         redrawn = round(len(ink) * self.pad)  # batches are shuffled: the first images are any images
         plain = redrawn + len(ink) // PLAIN
-        changes: tuple[Callable[[Tensor], Tensor], ...] = (redraw, torch.clone, distort)
+        changes: list[Callable[[Tensor], Tensor]] = [redraw, torch.clone, distort if self.augment else torch.clone]
         parts = zip(changes, ink.tensor_split([redrawn, plain]), strict=True)
         return torch.cat([change(part) for change, part in parts if len(part)])
 

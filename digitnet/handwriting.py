@@ -261,7 +261,7 @@ def write(form: Form, random: np.random.Generator) -> list[Stroke]:
     jitter = random.uniform(0.005, 0.045) * unsteady
     strokes = []
     for points, corners, ring in form:
-        if ring:  # begun anywhere, either way round, closed with a gap or an overlap
+        if ring:  # begun anywhere, closed with a gap or an overlap
             points = np.roll(points, random.integers(len(points)) if random.random() < 0.4 else 0, 0)
             points = np.concatenate([points, points[: random.integers(1, 3)]])
             corners = np.zeros(len(points), bool)
@@ -370,24 +370,31 @@ def _is_upright_line(strokes: list[Stroke]) -> bool:
 
 def write_none(random: np.random.Generator) -> list[Stroke]:
     """What is no digit: letters and signs, invented ones, scribbles, dots, two digits, digits crossed out."""
+    strokes = _none(random)
+    return write_none(random) if _is_upright_line(strokes) else strokes
+
+
+def _none(random: np.random.Generator) -> list[Stroke]:
     kind = random.choice(6, p=[0.42, 0.18, 0.18, 0.04, 0.09, 0.09])
     if kind == 0:
         return write(_SIGNS[random.integers(len(_SIGNS))], random)
-    if kind in (1, 2):
-        strokes = (_invented, _scribble)[kind - 1](random)
-        return write_none(random) if _is_upright_line(strokes) else strokes
+    if kind == 1:
+        return _invented(random)
+    if kind == 2:
+        return _scribble(random)
     if kind == 3:
         return [np.zeros((2, 2))]  # one place exactly: `draw` makes a line of the least stroke
-    digits = [_moved(write_digit(int(random.integers(10)), random), 0, 0) for _ in range(2)]
+    digit, other = (_moved(write_digit(int(random.integers(10)), random), 0, 0) for _ in range(2))
+    size = np.concatenate(digit).max(0)
     if kind == 4:  # side by side, near or touching
-        x, y = np.concatenate(digits[0]).max(0)[0] + random.uniform(0, 0.3), random.normal(0, 0.1)
-        return digits[0] + _moved(digits[1], x, y, random.uniform(0.7, 1.2))
-    corners = np.array([[0, 0], [1, 1], [1, 0], [0, 1]]) * np.concatenate(digits[0]).max(0)
-    corners = corners + random.normal(0, 0.1, corners.shape)
+        return digit + _moved(other, size[0] + random.uniform(0, 0.3), random.normal(0, 0.1), random.uniform(0.7, 1.2))
     if random.random() < 0.4:
-        return [*digits[0], _scribble(random)[0] * 0.5]
-    lines = [_smooth(pair, np.zeros(2, bool)) for pair in (corners[:2], corners[2:])]
-    return digits[0] + (lines if random.random() < 0.7 else lines[:1])
+        (over,) = _moved(_scribble(random), 0, 0)
+        return [*digit, over / over.max(0) * size * random.uniform(0.8, 1.2, 2)]
+    # Two lines: one alone, on the pad, leaves a digit what it is.
+    corners = np.array([[0, 0], [1, 1], [1, 0], [0, 1]]) * size
+    corners = corners + random.normal(0, 0.1, corners.shape)
+    return [*digit, *(_smooth(pair, np.zeros(2, bool)) for pair in (corners[:2], corners[2:]))]
 
 
 def written(digits: int, none: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

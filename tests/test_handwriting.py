@@ -85,15 +85,15 @@ def is_upright_bar(picture):
 
 def is_upright_line(strokes):
     (across, along), axes = np.linalg.eigh(np.cov(np.concatenate(strokes).T))
-    return across < 0.003 * along and abs(axes[1, 1]) > 0.8
+    return across < 0.02 * along and abs(axes[1, 1]) > 0.6
 
 
-def test_a_straight_upright_stroke_is_a_1_and_seldom_none():
+def test_a_straight_upright_stroke_is_a_1_and_never_none():
     random = np.random.default_rng(0)
     ones = sum(is_upright_bar(draw(write_digit(1, random), 64, random)) for _ in range(2000))
     none = [write_none(random) for _ in range(5000)]
     assert ones > 10 * max(sum(is_upright_bar(draw(strokes, 64, random)) for strokes in none[:2000]), 1)
-    assert sum(is_upright_line(strokes) for strokes in none if np.ptp(np.concatenate(strokes))) <= 2
+    assert not any(is_upright_line(strokes) for strokes in none if np.ptp(np.concatenate(strokes)))
 
 
 def test_batches_hold_as_many_of_each_as_asked_for():
