@@ -93,14 +93,15 @@ def run_evaluate(options: argparse.Namespace) -> int:
         raise ConfigError(f"--model {options.model} beside {models[0]}; name the models to compare one way")
     if options.robustness:
         if folders:
-            raise ConfigError(f"--robustness reads MNIST, not {folders[0]}; evaluate that without it")
+            raise ConfigError(
+                f"--robustness reads MNIST with .onnx files; {folders[0]} is neither. Leave one of them out"
+            )
         return _print_robustness(models, options)
     if not folders:
         raise ConfigError("no folder to evaluate on; name one that holds folders 0 to 9 with pictures in them")
     labelled = {folder: {path: int(path.parent.name) for path in labelled_pictures(folder)} for folder in folders}
     failed, mistakes = 0, []
-    for model in models:
-        classifier = DigitClassifier(model)
+    for classifier in [DigitClassifier(model) for model in models]:
         for folder in folders:
             readings = []
             blocks = find_blocks(map(str, labelled[folder]))
@@ -122,10 +123,10 @@ def run_evaluate(options: argparse.Namespace) -> int:
 
 
 def _print_robustness(models: list[Path | None], options: argparse.Namespace) -> int:
+    classifiers = [DigitClassifier(model, options.threads) for model in models]  # first: the rest takes minutes
     fetch_mnist(options.data_dir)
     images, labels = read_test_set(options.data_dir)
-    for model in models:
-        classifier = DigitClassifier(model, options.threads)
+    for classifier in classifiers:
         print(f"{classifier.path} on the {len(images):,} test images of MNIST\n")
         print("| made hard by | right | called none |\n|---|---|---|")
         rows = []

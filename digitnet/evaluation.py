@@ -95,7 +95,7 @@ def robustness(
 
     Yields the name of the way, the part whose likeliest digit is right, and the part called no digit.
     """
-    for name, make in {"none": lambda ink, _: ink, **CORRUPTIONS, **PAGES}.items():
+    for name, make in {"nothing": lambda ink, _: ink, **CORRUPTIONS, **PAGES}.items():
         random = np.random.default_rng(0)
         right = rejected = 0
         for part in np.array_split(np.arange(len(images)), -(-len(images) // 500)):

