@@ -6,7 +6,6 @@ What happens is here, in order; how it happens is in digitnet/: data.py and mode
 from digitnet.errors import one_line_errors
 
 with one_line_errors():  # imports too can fail in ways a user can mend: a missing package, torch builds that clash
-    from digitnet.checkpoint import load_digitnet
     from digitnet.reports import summary
     from digitnet.trainer import TrainCLI
 
@@ -22,8 +21,7 @@ def main(args: list[str] | None = None) -> None:
     trainer.fit(model, data, ckpt_path=cli.config.ckpt_path, weights_only=True)
 
     # Only now look at the 10,000 test images, once, with the best epoch's weights.
-    best = load_digitnet(cli.best_checkpoint())
-    trainer.test(best, data, verbose=False)
+    trainer.test(cli.best_network(), data, verbose=False)
 
     # reports/ has been written on the way: samples, curves, confusion, mistakes, metrics.json.
     if trainer.is_global_zero:

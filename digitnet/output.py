@@ -52,7 +52,10 @@ def as_table(rows: Rows, all_digits: bool) -> str:
 
 def as_csv(rows: Rows, all_digits: bool) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(zip(*columns(rows, all_digits).values(), strict=True))
+    # Before Python 3.13 a carriage return alone is not quoted, where readers take it for the end of a row.
+    returns = any("\r" in name for name in rows.names)
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL)
+    writer.writerows(zip(*columns(rows, all_digits).values(), strict=True))
     return text.getvalue()
 
 
@@ -110,6 +113,8 @@ class Output:
 class Stdout(Output):
     def __init__(self, form: str, all_digits: bool) -> None:
         self.text, self.all_digits = TEXTS[form], all_digits
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="surrogateescape")  # names of files may be no UTF-8
         if form == "csv":
             sys.stdout.write(csv_header(all_digits))
 
@@ -131,6 +136,8 @@ class TextFile(Output):
         path.parent.mkdir(parents=True, exist_ok=True)
         if resume and self.part.exists():
             self._read_back(form)
+        elif self.part.exists():
+            raise ConfigError(f"{self.part} is of a run that was not ended. Go on with --resume, or remove it")
         elif resume and path.exists():
             raise ConfigError(f"{path} is complete: nothing to go on with. To begin anew leave out --resume")
         mode = "a" if self.done else "w"
@@ -152,14 +159,28 @@ class TextFile(Output):
             file.truncate(whole)
         self.done = max(0, rows - bool(self.header))
         if self.done:
-            text = last.decode(errors="surrogateescape")
-            self.last = (
-                next(csv.reader(io.StringIO(text, newline="")))[0] if form == "csv" else json.loads(text)["file"]
-            )
+            self.last = self._name_in(last.decode(errors="surrogateescape"), form)
+
+    def _name_in(self, row: str, form: str) -> str:
+        """The name of the picture that the row is about. Raises ConfigError where it is another run's row."""
+        try:
+            if form == "csv":
+                return next(csv.reader(io.StringIO(row, newline="")))[0]
+            values = json.loads(row)
+            name, same = str(values["file"]), ("probabilities" in values) == self.all_digits
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigError(f"{self.part} is damaged, or no {form}: its last row is {row[:80]!r}") from error
+        if not same:
+            raise ConfigError(f"{self.part} has other columns than this run; give the same options as then")
+        return name
 
     def write(self, rows: Rows) -> None:
-        self.file.write(self.text(rows, self.all_digits))
-        self.file.flush()  # out of this process, so that a kill takes nothing along
+        try:
+            self.file.write(self.text(rows, self.all_digits))
+            self.file.flush()  # out of this process, so that a kill takes nothing along
+        except OSError as error:
+            kept = f"{error.strerror}. What it holds is kept: --resume goes on"
+            raise OSError(error.errno, kept, str(self.part)) from error
 
     def finish(self) -> None:
         os.fsync(self.file.fileno())
@@ -184,13 +205,25 @@ class ParquetFolder(Output):
         if parts and not resume:
             raise ConfigError(f"{path} holds {parts[0].name} already; name another folder, or go on with --resume")
         self.parts = len(parts)
-        self.done = sum(pyarrow.parquet.read_metadata(part).num_rows for part in parts)
-        self.last = pyarrow.parquet.read_table(parts[-1], columns=["file"])["file"][-1].as_py() if parts else ""
         kinds = [(name, pyarrow.float32()) for name in ["confidence", *(f"probability_{d}" for d in range(10))]]
         kinds = kinds if all_digits else kinds[:1]
         text = pyarrow.string()
         self.schema = pyarrow.schema([("file", text), ("label", pyarrow.int8()), *kinds, ("error", text)])
         self.waiting: list[Any] = []
+        for number, part in enumerate(parts):
+            self._read_back(part, number)
+
+    def _read_back(self, part: Path, number: int) -> None:
+        try:
+            metadata = self.arrow.parquet.read_metadata(part)
+            names = self.arrow.parquet.read_table(part, columns=["file"])["file"]
+        except self.arrow.ArrowException as error:
+            raise ConfigError(f"{part} is damaged: {str(error)[:200]}") from error
+        if part.name != f"part-{number:05}.parquet":
+            raise ConfigError(f"{self.path} lacks part-{number:05}.parquet: no run can go on with the rest")
+        if metadata.schema.to_arrow_schema().names != self.schema.names:
+            raise ConfigError(f"{part} has other columns than this run; give the same options as then")
+        self.done, self.last = self.done + len(names), names[-1].as_py()
 
     def write(self, rows: Rows) -> None:
         table = columns(rows, self.all_digits)
@@ -220,6 +253,9 @@ def open_output(path: Path | None, form: str, all_digits: bool, resume: bool) ->
         return Stdout(form, all_digits)
     if form == "table":
         raise ConfigError("--output takes --format csv, json or parquet; a table is for looking at")
+    if path.exists() and not (path.is_dir() if form == "parquet" else path.is_file()):
+        kind = "an ordinary file; parquet takes a folder" if path.is_file() else f"no ordinary file, as {form} takes"
+        raise ConfigError(f"{path} is {kind}. Choose another --output")
     return ParquetFolder(path, all_digits, resume) if form == "parquet" else TextFile(path, form, all_digits, resume)
 
 

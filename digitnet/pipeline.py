@@ -114,4 +114,5 @@ def _decoded(name: str, picture: Picture | PictureError) -> np.ndarray:
     except OSError as error:
         raise PictureError(f"{name}: {error.strerror}") from error
     except PictureError as error:
-        raise PictureError(str(error).replace("the bytes:", f"{name}:", 1)) from error
+        text = str(error).replace("the bytes:", f"{name}:", 1)
+        raise PictureError(text if name in text else f"{name}: {text}") from error

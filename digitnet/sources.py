@@ -1,6 +1,8 @@
 """Where pictures come from: files, folders, tar files, arrays, lists; in order, and never all in memory at once."""
 
 import gzip
+import io
+import lzma
 import math
 import os
 import struct
@@ -24,7 +26,10 @@ TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 ARRAYS = (".npz", ".npy", "-ubyte", "-ubyte.gz")
 BLOCK = 256  # pictures in a block ...
 BLOCK_BYTES = 2**22  # ... or fewer, of large ones
-DAMAGED = (OSError, EOFError, ValueError, KeyError, zlib.error, zipfile.BadZipFile, tarfile.TarError, struct.error)
+DAMAGED = (
+    OSError, EOFError, ValueError, KeyError, struct.error, tarfile.TarError,
+    zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError, NotImplementedError,  # the last two are zipfile's
+)  # fmt: skip
 
 
 Bytes = IO[bytes] | gzip.GzipFile
@@ -62,7 +67,7 @@ def find_blocks(inputs: Iterable[str]) -> Iterator[Block]:
         name, picture = found
         waiting.names.append(name)
         waiting.pictures.append(picture)  # type: ignore[union-attr]
-        size += len(picture) if isinstance(picture, bytes) else 0
+        size += _size(picture)
         if len(waiting.names) == BLOCK or size > BLOCK_BYTES:
             yield waiting
             waiting, size = Block([], []), 0
@@ -70,12 +75,25 @@ def find_blocks(inputs: Iterable[str]) -> Iterator[Block]:
         yield waiting
 
 
+def _size(picture: Picture | PictureError) -> int:
+    """In bytes, as it is stored."""
+    if isinstance(picture, Path):
+        return picture.stat().st_size if picture.is_file() else 0
+    return len(picture) if isinstance(picture, bytes) else 0
+
+
 def listed(path: str) -> Iterator[str]:
-    """The lines of a file, or of standard input for -, each the name of an input."""
-    with open(path, errors="surrogateescape") if path != "-" else sys.stdin as lines:
-        for line in lines:
-            if name := line.rstrip("\n"):
-                yield name
+    """The lines of a file, or of standard input for -, each the name of an input. Raises OSError before the first."""
+    raw = sys.stdin.buffer if path == "-" else open(path, "rb")  # noqa: SIM115  # closed below
+    lines = io.TextIOWrapper(raw, "utf-8-sig", errors="surrogateescape", newline="\n")
+
+    def names() -> Iterator[str]:
+        with lines:
+            for line in lines:
+                if name := line.rstrip("\r\n"):
+                    yield name
+
+    return names()
 
 
 def _find(inputs: Iterable[str]) -> Iterator[Block | tuple[str, Picture | PictureError]]:
@@ -99,30 +117,47 @@ def _guarded(name: str, found: Iterator) -> Iterator:
     try:
         yield from found
     except PictureError as error:
-        yield name, error
+        yield name, PictureError(f"{name}: {error}")
     except DAMAGED as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else f"damaged ({error})"
         yield name, PictureError(f"{name}: {reason}")
 
 
 def _in_folder(folder: str) -> Iterator[tuple[str, Picture | PictureError]]:
-    empty = True
-    for place, folders, files in os.walk(folder):
+    empty, refused = True, list[OSError]()
+    for place, folders, files in os.walk(folder, onerror=refused.append):
         folders.sort()
         for name in sorted(files):
             if os.path.splitext(name)[1].lower() in ENDINGS:
                 empty = False
                 yield os.path.join(place, name), Path(place, name)
-    if empty:
+    for error in refused:
+        yield error.filename, PictureError(f"{error.filename}: {error.strerror}")
+    if empty and not refused:
         yield folder, PictureError(f"{folder}: a folder without pictures ({', '.join(sorted(ENDINGS))})")
 
 
+class _Header(tarfile.TarInfo):
+    """Behind the first member tarfile takes whatever is no header for the end; here only the end's mark is one."""
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> "_Header":
+        try:
+            return super().fromtarfile(archive)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # where the mark is
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(f"{error} where a file or the end should be") from error
+
+
 def _in_tar(name: str) -> Iterator[tuple[str, Picture | PictureError]]:
-    with tarfile.open(name, "r|*") as tar:  # read once from front to end, whatever its size
+    with tarfile.open(name, "r|*", tarinfo=_Header) as tar:  # read once from front to end, whatever its size
         for member in tar:
-            if member.isfile() and os.path.splitext(member.name)[1].lower() in ENDINGS:
+            if not member.isdir() and os.path.splitext(member.name)[1].lower() in ENDINGS:
                 inside = f"{name}/{member.name}"
-                if member.size > MOST_BYTES:
+                if not member.isfile():
+                    yield inside, PictureError(f"{inside}: a link or device; make the tar with --hard-dereference")
+                elif member.size > MOST_BYTES:
                     yield inside, PictureError(f"{inside}: {member.size:,} bytes; at most {MOST_BYTES:,} are read")
                 else:
                     content = tar.extractfile(member)
@@ -135,11 +170,11 @@ def _in_array(name: str) -> Iterator[Block]:
     """Blocks of an array's pictures, read piece by piece."""
     with _opened(name) as file:
         shape = _idx_shape(file) if "-ubyte" in name.lower() else _npy_shape(file)
-        count, height, width, channels = (*shape, 1)[:4]
+        count, height, width, channels = (*shape, 1, 1, 1, 1)[:4]
         if len(shape) not in (3, 4) or channels not in (1, 3, 4) or not 0 < height * width <= MOST_PIXELS:
-            raise PictureError(f"{name}: an array of shape {shape}; wanted (N, H, W), or (N, H, W, C) with C = 1, 3, 4")
+            raise PictureError(f"an array of shape {shape}; wanted (N, H, W), or (N, H, W, C) with C = 1, 3, 4")
         if max(height, width) > MOST_SIDE:
-            raise PictureError(f"{name}: pictures of {width} x {height}; at most {MOST_SIDE:,} on a side are read")
+            raise PictureError(f"pictures of {width} x {height}; at most {MOST_SIDE:,} on a side are read")
         size = height * width * channels
         step = max(1, min(BLOCK, BLOCK_BYTES // size))
         for start in range(0, count, step):
@@ -148,7 +183,7 @@ def _in_array(name: str) -> Iterator[Block]:
             pictures = np.frombuffer(content, np.uint8, part * size).reshape(part, height, width, channels)
             yield Block([f"{name}[{start + i}]" for i in range(part)], pictures)
             if part < min(step, count - start):
-                raise PictureError(f"{name}: ends after {start + part:,} pictures; its head says {count:,}")
+                raise PictureError(f"ends after {start + part:,} pictures; its head says {count:,}")
 
 
 @contextmanager
@@ -157,8 +192,11 @@ def _opened(name: str) -> Iterator[Bytes]:
         with gzip.open(name) as file:
             yield file
     elif name.lower().endswith(".npz"):
-        with zipfile.ZipFile(name) as archive, archive.open("images.npy") as file:
-            yield file
+        with zipfile.ZipFile(name) as archive:
+            if "images.npy" not in archive.namelist():
+                raise PictureError(f"holds {', '.join(archive.namelist())[:200]}; wanted an array named images")
+            with archive.open("images.npy") as file:
+                yield file
     else:
         with open(name, "rb") as file:
             yield file

@@ -172,6 +172,9 @@ class TrainCLI(LightningCLI):
         if self.config.ckpt_path is not None:
             check_resumable(Path(self.config.ckpt_path), self.model, self.datamodule)
 
-    def best_checkpoint(self) -> Path:
-        """Where this run's best.ckpt lies."""
-        return next(c.best_path for c in self.trainer.callbacks if isinstance(c, BestAndLast))  # type: ignore[attr-defined]
+    def best_network(self) -> DigitNet:
+        """The network with the weights of best.ckpt, from memory: a second machine may have no such file."""
+        weights = next(c.best_weights for c in self.trainer.callbacks if isinstance(c, BestAndLast))  # type: ignore[attr-defined]
+        assert weights is not None
+        self.model.load_state_dict(weights)
+        return self.model

@@ -188,6 +188,136 @@ def test_resuming_with_other_inputs_says_so(tmp_path, grey, capsys):
         assert says in line
 
 
+def test_what_was_begun_is_neither_overwritten_nor_mixed_with_other_rows(tmp_path, grey, capsys):
+    np.save(tmp_path / "a.npy", grey)
+    options = ["predict", tmp_path / "a.npy", "--output", tmp_path / "rows", "--format"]
+    assert run(*options, "json") == 0
+    begun = tmp_path / "rows.part"
+    (tmp_path / "rows").rename(begun)
+    content = begun.read_bytes()
+    for more, says in [
+        (["json"], "is of a run that was not ended. Go on with --resume, or remove it"),
+        (["json", "--all", "--resume"], "has other columns than this run"),
+        (["csv", "--resume"], "has other columns than this run"),
+    ]:
+        assert run(*options, *more) == 2
+        assert says in capsys.readouterr().err
+        assert begun.read_bytes() == content
+    begun.write_bytes(content + b"\0\0\0\n")  # as a power cut leaves it
+    assert run(*options, "json", "--resume") == 2
+    assert "is damaged, or no json" in capsys.readouterr().err
+
+
+def test_parquet_that_is_damaged_or_lacks_a_file_is_not_gone_on_with(tmp_path, grey, monkeypatch, capsys):
+    pytest.importorskip("pyarrow.parquet", reason="needs pyarrow: pip install '.[parquet]'")
+    monkeypatch.setattr("digitnet.output.PART_ROWS", 1000)
+    np.save(tmp_path / "many.npy", np.tile(grey, (10, 1, 1)))
+    goal = tmp_path / "goal"
+    options = ["predict", tmp_path / "many.npy", "--format", "parquet", "--output", goal]
+    assert run(*options) == 0
+    assert run(*options, "--all", "--resume") == 2
+    assert "has other columns" in capsys.readouterr().err
+    (goal / "part-00000.parquet").rename(tmp_path / "first")
+    assert run(*options, "--resume") == 2
+    assert "lacks part-00000.parquet" in capsys.readouterr().err
+    (goal / "part-00000.parquet").write_bytes((tmp_path / "first").read_bytes()[:-100])
+    assert run(*options, "--resume") == 2
+    assert "part-00000.parquet is damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_rows_go_into_no_folder_or_device_or_file_that_is_another_thing(tmp_path, form, capsys):
+    drawn(1, 28).save(tmp_path / "a.png")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for goal in (tmp_path / "pipe", tmp_path / ("folder" if form == "csv" else "a.png")):
+        assert run("predict", tmp_path / "a.png", "--format", form, "--output", goal) == 2
+        assert "Choose another --output" in capsys.readouterr().err
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_missing_list_leaves_what_was_begun(tmp_path, capsys):
+    (tmp_path / "rows.part").write_text("begun")
+    options = ["--files-from", tmp_path / "none", "--format", "csv", "--output", tmp_path / "rows", "--resume"]
+    assert run("predict", *options) == 2
+    assert "none: No such file" in capsys.readouterr().err
+    assert (tmp_path / "rows.part").read_text() == "begun"
+
+
+def test_names_with_any_character_come_back_from_csv(tmp_path, capsys):
+    names = ["a,b.png", 'a"b.png', "a\nb.png", "a\rb.png", "\u00e9.png"]
+    for name in names:
+        drawn(1, 28).save(tmp_path / name)
+    assert run("predict", tmp_path, "--format", "csv", "--output", tmp_path / "rows.csv") == 0
+    assert sorted(row["file"] for row in rows_of(tmp_path / "rows.csv")) == sorted(f"{tmp_path}/{n}" for n in names)
+    (tmp_path / "list").write_bytes(b"\xef\xbb\xbf" + f"{tmp_path}/a,b.png\r\n{tmp_path}/a\rb.png\n".encode())
+    assert run("predict", "--files-from", tmp_path / "list", "--format", "json") == 0
+    read = [json.loads(line)["file"] for line in capsys.readouterr().out.splitlines()]
+    assert read == [f"{tmp_path}/a,b.png", f"{tmp_path}/a\rb.png"]
+
+
+def packed(pictures):
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as tar:
+        for i, picture in enumerate(pictures):
+            member = tarfile.TarInfo(f"{i}.png")
+            member.size = len(picture)
+            tar.addfile(member, io.BytesIO(picture))
+    return content.getvalue()
+
+
+def test_a_tar_that_is_cut_or_damaged_says_so_behind_what_could_be_read(tmp_path, capsys):
+    whole = packed([encoded(drawn(1, 28), "PNG")] * 4)
+    third = len(packed([encoded(drawn(1, 28), "PNG")] * 2).rstrip(b"\0")) // 512 * 512 + 512
+    assert whole[third : third + 5] == b"2.png"
+    broken = {
+        "edge": whole[:third],
+        "header": whole[: third + 100],
+        "picture": whole[: third + 600],
+        "byte": whole[: third + 3] + b"?" + whole[third + 4 :],
+    }
+    for name, content in broken.items():
+        (tmp_path / f"{name}.tar").write_bytes(content)
+        assert run("predict", tmp_path / f"{name}.tar", "--format", "csv") == 1
+        said = capsys.readouterr()
+        assert said.out.count(".png,1,") == 2, name
+        assert f"{name}.tar: damaged" in said.err
+
+
+def test_links_in_a_tar_have_a_row(tmp_path, capsys):
+    drawn(1, 28).save(tmp_path / "a.png")
+    os.link(tmp_path / "a.png", tmp_path / "b.png")
+    with tarfile.open(tmp_path / "c.tar", "w") as tar:
+        tar.add(tmp_path / "a.png", "a.png")
+        tar.add(tmp_path / "b.png", "b.png")
+    assert run("predict", tmp_path / "c.tar", "--format", "csv") == 1
+    said = capsys.readouterr()
+    assert "c.tar/a.png,1," in said.out
+    assert "c.tar/b.png: a link or device; make the tar with --hard-dereference" in said.err
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read every folder")
+def test_a_folder_that_may_not_be_read_has_a_row(tmp_path, capsys):
+    (tmp_path / "closed").mkdir(mode=0)
+    drawn(1, 28).save(tmp_path / "a.png")
+    assert run("predict", tmp_path) == 1
+    assert "closed: Permission denied" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("shape", "says"),
+    [((28, 28), "an array of shape (28, 28); wanted"), ((3, 28, 28, 2), "wanted"), ((7,), "wanted (N, H, W)")],
+)
+def test_an_array_of_another_shape_says_which(tmp_path, shape, says, capsys):
+    np.save(tmp_path / "a.npy", np.zeros(shape, np.uint8))
+    np.savez(tmp_path / "b.npz", x_train=np.zeros((2, 28, 28), np.uint8))
+    assert run("predict", tmp_path / "a.npy", tmp_path / "b.npz") == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert f"{tmp_path}/a.npy: " in first
+    assert says in first
+    assert f"{tmp_path}/b.npz: holds x_train.npy; wanted an array named images" in second
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
