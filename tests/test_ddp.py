@@ -10,7 +10,9 @@ import time
 import pytest
 import torch
 
-from digitnet.data import WholeBatches
+from digitnet.checkpoint import load_digitnet
+from digitnet.data import MNISTDataModule, WholeBatches
+from digitnet.model import calibrate
 from tests.conftest import ROOT, TRAIN_IMAGES
 
 TWO = ("--trainer.strategy=ddp", "--trainer.devices=2")
@@ -32,6 +34,7 @@ mnist.MD5.update(json.loads(sys.argv[2]))
 cli = TrainCLI(sys.argv[3:])
 cli.trainer.callbacks.append(Seen())
 cli.trainer.fit(cli.model, cli.datamodule)
+cli.trainer.test(cli.best_network(), cli.datamodule, verbose=False)
 """
 
 
@@ -71,20 +74,22 @@ def test_each_image_is_seen_once_an_epoch_by_one_of_two(made_mnist, tmp_path, co
     (tmp_path / "seen").mkdir()
     script = tmp_path / "seen.py"
     script.write_text(SEEN)
-    options = [*made_mnist.options(tmp_path / "run"), *devices, "--trainer.max_epochs=2", "--data.augment=false",
-               "--data.handwriting=0", "--data.none=0"]  # fmt: skip
+    options = [*devices, "--trainer.max_epochs=2", "--data.augment=false", "--data.handwriting=0", "--data.none=0"]
     processes = [
         subprocess.Popen(
-            [sys.executable, *command, str(script), str(tmp_path / "seen"), json.dumps(made_mnist.md5), *options],
+            [sys.executable, *command, str(script), str(tmp_path / "seen"), json.dumps(made_mnist.md5),
+             *made_mnist.options(tmp_path / f"run{machine}"), *options],
             cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         )
-        for command in commands
+        for machine, command in enumerate(commands)
     ]  # fmt: skip
     assert [process.wait(timeout=300) for process in processes] == [0] * len(commands)
     for epoch in (0, 1):
         shares = [(tmp_path / "seen" / f"{epoch}-{rank}").read_text().split() for rank in (0, 1)]
         assert len(shares[0]) == len(shares[1])
         assert len({*shares[0], *shares[1]}) == len(shares[0]) + len(shares[1]) == TRAIN_IMAGES * 9 // 10
+    # Machines share no folder: the first has all that comes of the run, the test included.
+    assert [(tmp_path / f"run{machine}" / "reports" / "metrics.json").exists() for machine in (0, 1)] == [True, False]
 
 
 def test_two_processes_leave_one_checkpoint_and_one_report_and_learn_as_well_as_one(made_mnist, tmp_path):
@@ -95,6 +100,16 @@ def test_two_processes_leave_one_checkpoint_and_one_report_and_learn_as_well_as_
         "best.ckpt", "config.yaml", "last.ckpt",
     ]  # fmt: skip
     two = figures(tmp_path / "two")
+    # What two processes measured of the validation images is what one measures.
+    network, data = load_digitnet(tmp_path / "two" / "checkpoints" / "best.ckpt"), MNISTDataModule(made_mnist.folder)
+    data.setup("fit")
+    images, labels = data.val_set.tensors
+    with torch.inference_mode():
+        logits = network(images[:, None].float() / 255)
+    assert torch.nn.functional.cross_entropy(logits, labels).item() == pytest.approx(two["val_loss"], rel=1e-4)
+    assert (logits.argmax(1) == labels).float().mean().item() == pytest.approx(two["val_accuracy"], abs=1e-6)
+    for number, wanted in zip((network.temperature, network.threshold), calibrate(logits, labels), strict=True):
+        assert number.item() == pytest.approx(wanted.item(), rel=1e-4)
     # As many images at a step: each of the two takes a batch of its own.
     finished(made_mnist.train(tmp_path / "one", "--trainer.max_epochs=2", "--data.batch_size=32"))
     assert figures(tmp_path / "one")["test_accuracy"] == pytest.approx(two["test_accuracy"], abs=0.0015)
