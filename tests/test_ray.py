@@ -160,10 +160,13 @@ def test_each_picture_of_a_folder_is_one_row_and_one_that_cannot_be_read_says_wh
     assert all(row["error"] is None for row in rows.values())
 
 
-def test_the_other_columns_of_parquet_are_kept(cluster, tmp_path):
+@pytest.mark.parametrize("structs", [False, True], ids=["bytes", "structs, as Hugging Face's datasets have them"])
+def test_the_other_columns_of_parquet_are_kept(cluster, tmp_path, structs):
     source, goal = tmp_path / "tables", tmp_path / "rows"
     source.mkdir()
     images = [encoded(drawn(1), "PNG"), encoded(drawn(7), "JPEG"), b"no picture", None]
+    if structs:
+        images = [{"bytes": image, "path": None} for image in images]
     for part in range(2):
         table = {"image": images, "id": [4 * part + i for i in range(4)], "place": [["a", "b"]] * 4}
         parquet.write_table(pyarrow.table(table), source / f"{part}.parquet")
@@ -217,13 +220,17 @@ def test_rows_in_are_rows_out_when_one_is_killed_in_the_middle(cluster, many, tm
         ("nothing", "rows", "no rows of Parquet there, nor pictures"),
         ("labelled.parquet", "rows", "none of ['label', 'confidence', 'error']"),
         ("torn.parquet", "rows", "torn.parquet: "),
+        ("paths.parquet", "rows", "has string in `image`; wanted the bytes of picture files"),
+        ("mixed", "rows", "holds pictures and Parquet, 1 and 1; name one"),
     ],
 )
 def test_what_cannot_work_is_one_line(tmp_path, source, goal, says):
-    for name in ("scans", "full"):
+    for name in ("scans", "full", "mixed"):
         (tmp_path / name).mkdir()
         drawn(7).save(tmp_path / name / "seven.png")
     parquet.write_table(pyarrow.table({"image": [b""], "label": [7]}), tmp_path / "labelled.parquet")
+    for name in ("paths.parquet", "mixed/a.parquet"):
+        parquet.write_table(pyarrow.table({"image": ["/etc/passwd"]}), tmp_path / name)
     (tmp_path / "torn.parquet").write_bytes((tmp_path / "labelled.parquet").read_bytes()[:-9])
     before = sorted(tmp_path.rglob("*"))
     command = [sys.executable, EXAMPLE, tmp_path / source, tmp_path / goal]

@@ -43,6 +43,7 @@ class ReadDigits:
         given = batch.to_pydict()
         names = given["file"] if "file" in given else ["image"] * len(batch)
         pictures = given["image"] if "image" in given else [self.read(name) for name in names]
+        pictures = [picture["bytes"] if isinstance(picture, dict) else picture for picture in pictures]
         results = columns(read_block(self.classifier, Block(names, pictures)), all_digits=False)
         for field in RESULTS:
             batch = batch.append_column(field, pa.array(results[field.name], field.type))
@@ -75,6 +76,11 @@ def count_rows(place: str, tables: list[str], filesystem: fs.FileSystem) -> int:
         names = found.schema.names
         if "image" not in names or set(names) & set(RESULTS.names):
             raise ConfigError(f"{place} has columns {names}; wanted `image`, and none of {RESULTS.names}")
+        kind = found.schema.field("image").type
+        if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:  # as Hugging Face's datasets have it
+            kind = kind.field("bytes").type
+        if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
+            raise ConfigError(f"{place} has {kind} in `image`; wanted the bytes of picture files")
         return found.count_rows()
     except pa.ArrowException as error:
         raise ConfigError(f"{place}: {error}") from error
@@ -108,6 +114,10 @@ def main(args: list[str] | None = None) -> None:
     filesystem, _, files = files_at(options.source)
     tables = [file for file in files if file.endswith(".parquet")]
     pictures = [{"file": file} for file in files if os.path.splitext(file)[1].lower() in ENDINGS]
+    if tables and pictures:
+        raise ConfigError(
+            f"{options.source} holds pictures and Parquet, {len(pictures):,} and {len(tables):,}; name one"
+        )
     count = count_rows(options.source, tables, filesystem) if tables else len(pictures)
     if not count:
         raise ConfigError(f"{options.source}: no rows of Parquet there, nor pictures ({', '.join(sorted(ENDINGS))})")
