@@ -1,4 +1,4 @@
-"""How the sketchpad bears load: starting, one person drawing, fifty clients at once, a day's requests. Ten minutes.
+"""How the sketchpad bears load: starting, one person drawing, fifty clients at once, thousands of requests. Ten minutes.
 
     python benchmarks/app_load.py [--requests 20000] [--clients 50] [--each 20] [--strokes 20]
 

@@ -4,7 +4,8 @@
 
 Bare onnxruntime reads batches that lie decoded in memory, in as many threads, and keeps nothing of what it reads: all
 that `predict` takes besides is finding, decoding, and writing rows. The plain loop opens one file after the other and
-calls DigitClassifier. Made digits, since how long a picture takes does not depend on whose it is. Five minutes.
+calls DigitClassifier. The bar is for what needs no decoding. Made digits, since how long a picture takes does not
+depend on whose it is. Five minutes.
 """
 
 import argparse
