@@ -1,8 +1,8 @@
-"""How the sketchpad bears load: starting, one person drawing, fifty clients at once, thousands of requests. Ten minutes.
+"""How the sketchpad bears load: starting, one person drawing, fifty clients at once, thousands of requests.
 
     python benchmarks/app_load.py [--requests 20000] [--clients 50] [--each 20] [--strokes 20]
 
-Everything on this machine's loopback. Memory is the server's resident set, after a warm-up.
+Everything on this machine's loopback. Memory is the server's resident set, after a warm-up. Ten minutes.
 """
 
 import argparse

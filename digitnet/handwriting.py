@@ -142,8 +142,8 @@ DIGITS: tuple[tuple[tuple[float, str], ...], ...] = (
         (3, "72,16 46,2 20,16 24,38 56,44 76,24! 82,56 80,84 52,100 18,92 14,80"),
     ),
 )
-# Letters and signs, without those that are digits too (B, b, D, g, I, i, j, l, O, q, S, s, Z, z, ...).
-SIGNS: tuple[str, ...] = (
+# Without those that are digits too: B, b, D, g, I, i, j, l, O, q, S, s, Z, z, ...
+LETTERS: tuple[str, ...] = (
     "8,100 50,0! 92,100 / 24,64 76,62",  # A
     "84,16 50,0 16,22 12,66 40,98 86,84",  # C
     "84,4 16,2! 14,50 14,98! 86,96 / 14,48 70,48",  # E
@@ -164,6 +164,7 @@ SIGNS: tuple[str, ...] = (
     "12,0 88,100 / 88,0 12,100",  # X
     "10,0 50,48! 90,0 / 50,48 50,100",  # Y
     "80,14 44,4 14,44 24,92 60,84 82,12! 80,70 94,98",  # a
+    "18,24 36,4 66,4 80,24 80,100 / 80,44 44,48 16,66 20,92 48,98 80,76",  # a, as it is printed
     "70,52 44,38 16,56 18,88 48,98 70,78 / 72,0 73,60 78,100",  # d
     "12,52 80,42 66,8 28,14 10,60 34,98 84,84",  # e
     "80,8 58,0 44,24 42,100 / 18,40 76,38",  # f
@@ -176,6 +177,8 @@ SIGNS: tuple[str, ...] = (
     "44,0 44,76 60,98 84,88 / 14,30 78,28",  # t
     "14,10 16,62 42,90 74,66 80,10! 82,90",  # u
     "4,20 12,90 34,90 48,40! 56,90 80,90 94,16",  # w
+)
+SIGNS: tuple[str, ...] = (
     "86,14 60,34 30,90 12,70 28,34 56,80 92,94",  # alpha
     "8,18 30,10 50,56 46,100 34,80 60,44 90,6",  # gamma
     "70,10 40,0 34,24 70,56 68,92 34,98 16,70 50,44",  # delta
@@ -235,7 +238,7 @@ def parse(form: str) -> Form:
 
 
 _DIGITS = [([parse(form) for _, form in forms], np.array([often for often, _ in forms])) for forms in DIGITS]
-_SIGNS = [parse(form) for form in SIGNS]
+_LETTERS, _SIGNS = ([parse(form) for form in forms] for forms in (LETTERS, SIGNS))
 
 
 def _smooth(points: np.ndarray, corners: np.ndarray, between: int = 8) -> Stroke:
@@ -255,8 +258,8 @@ def _smooth(points: np.ndarray, corners: np.ndarray, between: int = 8) -> Stroke
     return np.concatenate([curve.reshape(-1, 2), points[-1:]])
 
 
-def write(form: Form, random: np.random.Generator) -> list[Stroke]:
-    """The form in one person's hand: strokes in no particular place or size."""
+def write(form: Form, random: np.random.Generator, width: float = 0.67) -> list[Stroke]:
+    """The form in one person's hand: strokes in no particular place or size, about `width` times as wide as high."""
     unsteady = random.uniform(0, 0.1) if random.random() < 0.2 else 1.0  # some draw as if with a ruler
     jitter = random.uniform(0.005, 0.045) * unsteady
     strokes = []
@@ -274,8 +277,7 @@ def write(form: Form, random: np.random.Generator) -> list[Stroke]:
     wave = random.normal(0, 0.02, (2, 2)) * unsteady
     phase = random.uniform(0, 2 * np.pi, 2)
     slant, turn = random.normal(0.12, 0.2) * unsteady, random.normal(0, 0.09) * unsteady
-    width = np.exp(random.normal(-0.4, 0.27))
-    matrix = np.array([[width, -slant], [0, 1]])
+    matrix = np.array([[width * np.exp(random.normal(0, 0.27)), -slant], [0, 1]])
     turned = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     matrix = turned @ matrix
     return [(s + np.sin(s[:, ::-1] * 6 + phase) @ wave) @ matrix.T for s in strokes]
@@ -375,9 +377,10 @@ def write_none(random: np.random.Generator) -> list[Stroke]:
 
 
 def _none(random: np.random.Generator) -> list[Stroke]:
-    kind = random.choice(6, p=[0.42, 0.18, 0.18, 0.04, 0.09, 0.09])
+    kind = random.choice(6, p=[0.44, 0.17, 0.17, 0.04, 0.09, 0.09])
     if kind == 0:
-        return write(_SIGNS[random.integers(len(_SIGNS))], random)
+        forms = _LETTERS if random.random() < 0.65 else _SIGNS
+        return write(forms[random.integers(len(forms))], random, width=0.85)  # wider than digits, above all in print
     if kind == 1:
         return _invented(random)
     if kind == 2:

@@ -5,11 +5,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from digitnet.handwriting import DIGITS, NONE, SIDES, SIGNS, draw, parse, write, write_digit, write_none, written
+from digitnet.handwriting import (
+    DIGITS,
+    LETTERS,
+    NONE,
+    SIDES,
+    SIGNS,
+    draw,
+    parse,
+    write,
+    write_digit,
+    write_none,
+    written,
+)  # fmt: skip
 
 
 def test_every_form_lies_on_its_grid_and_has_points_to_join():
-    forms = [form for digit in DIGITS for _, form in digit] + list(SIGNS)
+    forms = [form for digit in DIGITS for _, form in digit] + [*LETTERS, *SIGNS]
     for form in forms:
         for points, corners, ring in parse(form):
             assert len(points) == len(corners) >= 2, form

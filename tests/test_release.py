@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import json
+import string
 import sys
 
 import numpy as np
@@ -15,13 +16,16 @@ from digitnet import DigitClassifier
 from digitnet.checkpoint import load_digitnet
 from digitnet.corruptions import CORRUPTIONS
 from digitnet.evaluation import Reading, calibration_error
-from digitnet.export import Reader, made_pictures
+from digitnet.export import made_pictures, reader_with_weights
 from digitnet.mnist import read_test_set
 from digitnet.trainer import TrainCLI
 from tests.conftest import ROOT
 
 RELEASE = ROOT / "checkpoints" / "release"
 SIDE = 280  # pixels of the pad drawn on
+LOOK_ALIKES = "BDGIOQSZbgijloqsz"  # shown alone they are 8, 0, 0, 1, ... to anybody
+LETTERS = [sign for sign in string.ascii_letters if sign not in LOOK_ALIKES]
+TAKEN = "NCJacdh"  # the letters that the release takes for digits
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +56,13 @@ def test_the_file_was_made_from_the_checkpoint_beside_it():
 
 
 def test_the_file_reads_as_the_checkpoint_does(read):
-    reader = Reader(load_digitnet(RELEASE / "digitnet.ckpt")).eval()
+    # With the checkpoint's weights in as many bits as the file has; raises where they differ by more than that.
+    reader = reader_with_weights(load_digitnet(RELEASE / "digitnet.ckpt"), onnx.load(RELEASE / "digitnet.onnx"))
     for image in made_pictures(3, seed=5):
         with torch.inference_mode():
             wanted = reader(torch.from_numpy(image))[0].numpy()
         met = np.stack([prediction.probabilities for prediction in read.read_batch(image)])
-        np.testing.assert_allclose(met, wanted, rtol=0, atol=0.05)  # its weights are stored in fewer bits
+        np.testing.assert_allclose(met, wanted, rtol=0, atol=1e-5)
 
 
 def test_the_checkpoint_holds_weights_and_hyper_parameters_only():
@@ -141,11 +146,15 @@ def letter(sign: str) -> Image.Image:
     return image
 
 
-@pytest.mark.parametrize("width", [1, 2, 6, 10, 16, 24, 40])
-def test_a_straight_upright_stroke_is_a_1(read, width):
-    image, pen = pad()
-    pen.rectangle([140 - width // 2, 40, 140 - width // 2 + width - 1, 240], fill=0)
-    assert read(image).label == 1
+@pytest.mark.parametrize("height", [60, 140, 200, 260])
+def test_a_straight_upright_stroke_is_a_1_however_wide(read, height):
+    strokes = {}
+    for width in range(1, height // 5):
+        image, pen = pad()
+        left, top = 140 - width // 2, 140 - height // 2
+        pen.rectangle([left, top, left + width - 1, top + height - 1], fill=0)
+        strokes[width] = read(image).label
+    assert strokes == dict.fromkeys(strokes, 1)
 
 
 def taken_for_a_digit(*values):
@@ -168,7 +177,12 @@ def test_scribbles_are_no_digits(read):
     assert [seed for seed in range(40) if read(scribble(seed)).label is not None] == []
 
 
-@pytest.mark.parametrize("sign", [*"AEFHKMPRTWXYkmnpw", *taken_for_a_digit(*"Ndh")])
+@pytest.mark.parametrize("sign", [*(sign for sign in LETTERS if sign not in TAKEN), *taken_for_a_digit(*TAKEN)])
 def test_letters_are_no_digits(read, sign):
-    """All that do not look like a digit: a wide O is a 0 to anybody who is shown it alone."""
     assert read(letter(sign)).label is None
+
+
+def test_the_card_names_what_is_taken_for_a_digit(read):
+    scribbles = sum(read(scribble(seed)).label is not None for seed in range(40))
+    said = f"Of 40 made scribbles it takes {scribbles} for digits, and of letters in print {', '.join(TAKEN)}."
+    assert said in " ".join((RELEASE / "MODEL_CARD.md").read_text().split())
