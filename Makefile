@@ -23,7 +23,7 @@ app: .venv/installed ## draw a digit in the browser and see it read
 	$(BIN)/python app.py $(ARGS)
 
 test: .venv/installed ## run the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: .venv/installed ## lint, format and types
 	$(BIN)/ruff check
