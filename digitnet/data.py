@@ -74,7 +74,7 @@ class MNISTDataModule(LightningDataModule):
         data_dir: Holds MNIST/raw.
         batch_size: Images, on each device.
         val_fraction: Part to validate with.
-        augment: Turn, scale, slant, shift, bend.
+        augment: Turn, slant, shift, bend.
         handwriting: Digits written besides.
         none: What is no digit.
         pad: Part drawn anew, with noise.
