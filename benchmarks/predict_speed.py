@@ -2,7 +2,7 @@
 
     python benchmarks/predict_speed.py [--pictures 40000] [--rounds 3] [--plot PNG]
 
-Bare onnxruntime reads batches that lie decoded in memory, in as many threads, and keeps nothing of what it reads: all
+Bare onnxruntime reads batches that lie decoded in memory, on as many cores, and keeps nothing of what it reads: all
 that `predict` takes besides is finding, decoding, and writing rows. The plain loop opens one file after the other and
 calls DigitClassifier. The bar is for what needs no decoding. Made digits, since how long a picture takes does not
 depend on whose it is. Five minutes.

@@ -9,7 +9,7 @@ from typing import TypeAlias, overload
 
 import numpy as np
 import onnxruntime as ort
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from digitnet.errors import ModelError, PictureError
 
@@ -235,7 +235,9 @@ def _check_size(width: int, height: int, name: str) -> None:
 
 def _from_pil(image: Image.Image, name: str) -> np.ndarray:
     _check_size(image.width, image.height, name)  # known from the header, before a pixel is decoded
-    image = ImageOps.exif_transpose(image)  # a photo is turned as its camera was held
+    image.load()  # a PNG may say behind its pixels how it is turned
+    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+        image = ImageOps.exif_transpose(image)  # a photo is turned as its camera was held
     if image.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I"):
         pixels = np.asarray(image).astype(np.int64).clip(0, 65535)
         # Cameras and scanners store 10, 12 or 14 bits as 16: as many as the lightest pixel needs are taken for all.
@@ -244,6 +246,10 @@ def _from_pil(image: Image.Image, name: str) -> np.ndarray:
     if image.mode == "F":
         return _checked(np.asarray(image))
     if image.mode in ("1", "L"):
-        return np.asarray(image.convert("L"))[:, :, None]
+        return _pixels(image, "L")[:, :, None]
     has_alpha = image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
-    return np.asarray(image.convert("RGBA" if has_alpha else "RGB"))  # palettes, CMYK, YCbCr ... as they look
+    return _pixels(image, "RGBA" if has_alpha else "RGB")  # palettes, CMYK, YCbCr ... as they look
+
+
+def _pixels(image: Image.Image, mode: str) -> np.ndarray:
+    return np.asarray(image if image.mode == mode else image.convert(mode))  # Pillow's convert copies in any case

@@ -3,12 +3,10 @@
 import argparse
 import sys
 import time
-import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from digitnet.classifier import DigitClassifier
 from digitnet.corruptions import CORRUPTIONS, PAGES
@@ -66,7 +64,10 @@ def _parser() -> argparse.ArgumentParser:
     for command in (predict, evaluate):
         command.add_argument("--model", type=Path, metavar="ONNX", help="model file; the released one unless given")
         command.add_argument(
-            "--threads", type=int, default=all_cores(), help="CPU threads (default: one for each core)"
+            "--threads",
+            type=int,
+            default=all_cores(),
+            help="CPU cores to use (default: all)",
         )
     return parser
 
@@ -77,8 +78,6 @@ def run_predict(options: argparse.Namespace) -> int:
         raise ConfigError(f"--files-from {options.files_from} beside {options.inputs[0]}; name pictures one way")
     if not options.files_from and not options.inputs:
         raise ConfigError("no picture to read; name files or folders, or a list of them: --files-from LIST")
-    # Of pictures that are too large we say so ourselves.
-    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
     classifier = DigitClassifier(options.model)
     blocks = find_blocks(listed(options.files_from) if options.files_from else options.inputs)
     failed = 0

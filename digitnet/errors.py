@@ -46,6 +46,10 @@ class PictureError(DigitnetError, ValueError):
     """A picture cannot be read: not a picture, damaged, too large, or an array of the wrong kind."""
 
 
+class ReaderLostError(DigitnetError):
+    """One of the processes that read pictures is gone."""
+
+
 class Interrupted(SystemExit):
     """Ctrl-C or SIGTERM arrived. Exits with the shell's status for the signal (130 or 143)."""
 
@@ -72,7 +76,7 @@ def one_line_errors() -> Iterator[None]:
     except Interrupted as interrupt:
         print(f"Interrupted ({interrupt.signal_name}).", file=sys.stderr)
         raise
-    except (DivergedError, RankLostError, ExportError) as error:
+    except (DivergedError, RankLostError, ReaderLostError, ExportError) as error:
         _fail(str(error), status=1)
     except DigitnetError as error:
         _fail(str(error))

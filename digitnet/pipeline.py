@@ -1,19 +1,32 @@
-"""Pictures by the million: blocks of them decoded, framed and read in several threads, and the rows in order."""
+"""Pictures by the million: blocks of them decoded, framed and read on all cores, and the rows in order."""
 
+import multiprocessing
 import os
+import signal
+import sys
+import threading
+import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
+from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from digitnet.classifier import DigitClassifier, Picture, Prediction, to_array
-from digitnet.errors import PictureError
+from digitnet.errors import PictureError, ReaderLostError
 from digitnet.sources import Block
 
 DECODED_BYTES = 2**24  # of pictures that wait in one thread to be read with others of their size
-AT_ONCE_BYTES = 2**22  # of pictures that go through the network together
+AT_ONCE = 64  # pictures that go through the network together: more take more memory and no less time
+AT_ONCE_BYTES = 2**22  # fewer, of large ones
+FEW = 8  # blocks of files that take less time than processes take to start
+MOST_PROCESSES = 61  # as many as Windows can wait for
 
 
 @dataclass
@@ -43,20 +56,81 @@ def all_cores() -> int:
 def read_blocks(classifier: DigitClassifier, blocks: Iterable[Block], workers: int) -> Iterator[Rows]:
     """The rows of each block, in order. Twice as many blocks as workers are under way, however many there are.
 
-    Decoding and the network both leave Python's lock, so threads keep the cores busy.
+    Arrays are read in threads: the network leaves Python's lock. Opening and decoding small files hardly does, two
+    threads read no more of them than one; so files, the first few apart, are read in processes.
+    Raises ReaderLostError where one of these was killed.
     """
-    with ThreadPoolExecutor(workers) as pool:
-        under_way: deque[Future[Rows]] = deque()
+    _quieten()
+    under_way: deque[Future[Rows]] = deque()
+    with ExitStack() as pools:
+        threads = pools.enter_context(ThreadPoolExecutor(workers, initializer=_block_interrupts))
+        processes, of_files = None, 0
         try:
             for block in blocks:
-                under_way.append(pool.submit(read_block, classifier, block))
+                of_files += not isinstance(block.pictures, np.ndarray)
+                if workers == 1 or of_files <= FEW or isinstance(block.pictures, np.ndarray):
+                    under_way.append(threads.submit(read_block, classifier, block))
+                else:
+                    processes = processes or pools.enter_context(_processes(classifier, workers))
+                    under_way.append(threads.submit(processes.submit, _read_here, block).result())
                 if len(under_way) > 2 * workers:
                     yield under_way.popleft().result()
             while under_way:
                 yield under_way.popleft().result()
+        except BrokenProcessPool as error:
+            raise ReaderLostError(
+                "One of the processes that read pictures was killed, perhaps for want of memory: fewer --threads take"
+                " less. What --output holds is kept: --resume goes on"
+            ) from error
         finally:  # whoever reads the rows has seen enough
             for future in under_way:
                 future.cancel()
+
+
+def _quieten() -> None:
+    # Of pictures that are too large we say so ourselves.
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+
+
+def _block_interrupts() -> None:
+    """Ctrl-C goes to all processes of a terminal, and is for the first one's main thread, which ends the others.
+
+    It may come while these start, before `_begin`: so threads start them, in which it is blocked, as it then is in
+    what they start, and which it does not break off half way.
+    """
+    if sys.platform != "win32":
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+
+def _processes(classifier: DigitClassifier, workers: int) -> ProcessPoolExecutor:
+    if sys.platform != "win32":
+        resource_tracker.ensure_running()  # where this helper of multiprocessing's starts, it lifts that block
+    # Begun anew, not forked: a fork would copy onnxruntime's threads and locks as they stand.
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(min(workers, MOST_PROCESSES), context, _begin, (classifier.path,))
+
+
+_here: DigitClassifier  # that of a process which `_begin` began
+
+
+def _begin(model: Path) -> None:
+    global _here
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _quieten()
+    _here = DigitClassifier(model)
+
+
+def _end_with_parent() -> None:
+    """Ends this process when the one that began it is gone, killed even: nothing else would wake us any more."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _read_here(block: Block) -> Rows:
+    return read_block(_here, block)
 
 
 def read_block(classifier: DigitClassifier, block: Block) -> Rows:
@@ -73,7 +147,7 @@ def read_block(classifier: DigitClassifier, block: Block) -> Rows:
         rows.probabilities[places], rows.labels[places], rows.framed[places] = classifier.run(images)
 
     if isinstance(block.pictures, np.ndarray):
-        step = max(1, AT_ONCE_BYTES // block.pictures[0].size)
+        step = max(1, min(AT_ONCE, AT_ONCE_BYTES // block.pictures[0].size))
         for start in range(0, count, step):
             read(slice(start, start + step), block.pictures[start : start + step])
         return rows
@@ -83,7 +157,7 @@ def read_block(classifier: DigitClassifier, block: Block) -> Rows:
 
     def read_waiting() -> None:
         for shape, places in waiting.items():
-            step = max(1, AT_ONCE_BYTES // int(np.prod(shape)))
+            step = max(1, min(AT_ONCE, AT_ONCE_BYTES // int(np.prod(shape))))
             for part in (places[start : start + step] for start in range(0, len(places), step)):
                 read(part, np.stack([arrays[place] for place in part]))
         waiting.clear()

@@ -78,7 +78,10 @@ def find_blocks(inputs: Iterable[str]) -> Iterator[Block]:
 def _size(picture: Picture | PictureError) -> int:
     """In bytes, as it is stored."""
     if isinstance(picture, Path):
-        return picture.stat().st_size if picture.is_file() else 0
+        try:
+            return picture.stat().st_size  # of what is no ordinary file, little
+        except OSError:
+            return 0
     return len(picture) if isinstance(picture, bytes) else 0
 
 

@@ -27,6 +27,12 @@ CHROMIUM_FLAGS = [
 ]  # fmt: skip
 
 
+def children(pid: int) -> list[int]:
+    """The processes that this one has begun."""
+    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout.split()
+    return [int(child) for child in found]
+
+
 def idx(array: np.ndarray) -> bytes:
     """The bytes of an IDX file with this uint8 array, as http://yann.lecun.com/exdb/mnist/ defines it."""
     return struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()

@@ -13,7 +13,7 @@ import torch
 from digitnet.checkpoint import load_digitnet
 from digitnet.data import MNISTDataModule, WholeBatches
 from digitnet.model import calibrate
-from tests.conftest import ROOT, TRAIN_IMAGES
+from tests.conftest import ROOT, TRAIN_IMAGES, children
 
 TWO = ("--trainer.strategy=ddp", "--trainer.devices=2")
 
@@ -120,11 +120,6 @@ def test_two_processes_leave_one_checkpoint_and_one_report_and_learn_as_well_as_
     again = figures(tmp_path / "two")
     assert again["test_accuracy"] == pytest.approx(two["test_accuracy"], abs=1e-7)
     assert again["test_loss"] == pytest.approx(two["test_loss"], rel=1e-4)
-
-
-def children(pid):
-    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout.split()
-    return [int(child) for child in found]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the other rank by pgrep")

@@ -5,11 +5,13 @@ import gzip
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import tarfile
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from PIL import Image
 from digitnet import DigitClassifier
 from digitnet.pipeline import read_blocks
 from digitnet.sources import BLOCK, Block, find_blocks
-from tests.conftest import ROOT, idx
+from tests.conftest import ROOT, children, idx
 from tests.test_classifier import drawn, encoded
 from tests.test_cli import run
 
@@ -60,7 +62,9 @@ def test_arrays_idx_files_and_tar_files_are_read_as_their_pictures_are_one_by_on
         assert len(set(names)) == 300
 
 
-def test_pictures_of_many_sizes_come_out_in_the_order_they_went_in(tmp_path):
+@pytest.mark.parametrize("few", [0, 1000], ids=["in processes", "in threads"])
+def test_pictures_of_many_sizes_come_out_in_the_order_they_went_in(tmp_path, monkeypatch, few):
+    monkeypatch.setattr("digitnet.pipeline.FEW", few)
     random = np.random.default_rng(0)
     digits = random.choice([1, 7], 2 * BLOCK + 5)
     for i, digit in enumerate(digits):
@@ -334,29 +338,100 @@ def test_options_that_cannot_go_together_are_one_line(options, says, capsys):
     assert says in line
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc for the most memory that was held")
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for processes and their memory")
+
+
+def one_file_often(folder, count):
+    """A list that names a picture of a 1 so many times."""
+    drawn(1, 28).convert("L").save(folder / "one.png")
+    (folder / "list.txt").write_text(f"{folder}/one.png\n" * count)
+    return "--files-from", str(folder / "list.txt")
+
+
+def begun(goal, *inputs, options=()):
+    """A run of `digitnet predict` in two processes besides its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "digitnet", "predict", *inputs, "--format", "csv", "--output", str(goal),
+         "--threads=2", *options],
+        cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+def readers(process):
+    """Waits until the run has begun its processes; their numbers."""
+    deadline = time.monotonic() + 60
+    while len(found := [pid for pid in children(process.pid) if "spawn_main" in command(pid)]) < 2:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return found
+
+
+def command(pid):
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:  # it has ended
+        return ""
+
+
+def memory(pid):
+    """Bytes that it and those it began hold, each page counted once, however many share it."""
+    try:
+        own = int(re.search(r"^Pss: +(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M)[1]) * 1024
+    except (OSError, TypeError):  # it has ended
+        return 0
+    return own + sum(memory(child) for child in children(pid))
+
+
+@LINUX
 @pytest.mark.parametrize("source", ["images", "files"])
 def test_a_hundred_thousand_pictures_take_no_more_memory_than_a_few(tmp_path, grey, source):
     if source == "images":
-        path = tmp_path / "many.npy"
-        np.save(path, np.tile(grey, (334, 1, 1)))
-    else:  # one file under a hundred thousand names
-        path = tmp_path / "list.txt"
-        Image.fromarray(grey[0]).save(tmp_path / "a.png")
-        path.write_text(f"{tmp_path}/a.png\n" * 100_000)
-    program = (
-        "import sys; from digitnet.cli import main\n"
-        "try: main(sys.argv[1:])\n"
-        "finally: print(open('/proc/self/status').read().partition('VmHWM:')[2].split()[0], file=sys.stderr)"
-    )
-    goal = tmp_path / "rows.csv"
-    inputs = [str(path)] if source == "images" else ["--files-from", str(path)]
-    result = subprocess.run(
-        [sys.executable, "-c", program, "predict", *inputs, "--format", "csv", "--output", str(goal), "--threads=2"],
-        cwd=ROOT, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-    assert goal.read_bytes().count(b"\n") - 1 >= 100_000
-    assert int(result.stderr.splitlines()[-1]) / 1000 < 300  # MB
+        inputs = [str(tmp_path / "many.npy")]
+        np.save(inputs[0], np.tile(grey, (334, 1, 1)))
+    else:
+        inputs = one_file_often(tmp_path, 100_000)
+    process = begun(tmp_path / "rows.csv", *inputs)
+    most = 0
+    while process.poll() is None:
+        most = max(most, memory(process.pid))
+        time.sleep(0.1)
+    assert process.communicate()[1] == ""
+    assert (tmp_path / "rows.csv").read_bytes().count(b"\n") - 1 >= 100_000
+    assert 50e6 < most < 300e6
+
+
+@LINUX
+def test_a_reader_that_is_killed_ends_the_run_in_one_line_and_resume_goes_on(tmp_path):
+    inputs = one_file_often(tmp_path, 30_000)
+    process = begun(tmp_path / "rows.csv", *inputs)
+    os.kill(readers(process)[0], signal.SIGKILL)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    (line,) = err.splitlines()
+    assert line.startswith("error: One of the processes that read pictures was killed")
+    assert not (tmp_path / "rows.csv").exists()
+    process = begun(tmp_path / "rows.csv", *inputs, options=["--resume"])
+    assert process.communicate(timeout=120)[1] == ""
+    assert [row["label"] for row in rows_of(tmp_path / "rows.csv")] == ["1"] * 30_000
+
+
+@LINUX
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_reader_outlives_the_run(tmp_path, signum):
+    process = begun(tmp_path / "rows.csv", *one_file_often(tmp_path, 100_000))
+    found = readers(process)
+    (os.killpg if signum == signal.SIGINT else os.kill)(process.pid, signum)  # as Ctrl-C does
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == (-signum if signum == signal.SIGKILL else 128 + signum)
+    if signum == signal.SIGKILL:  # all that is said then comes from a helper of multiprocessing's
+        assert "Traceback" not in err
+    else:
+        assert err == f"Interrupted ({signum.name}).\n"
+    deadline = time.monotonic() + 30
+    while any("spawn_main" in command(pid) for pid in found):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_blocks_are_read_as_they_are_asked_for():
