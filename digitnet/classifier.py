@@ -50,7 +50,7 @@ class Prediction:
 class DigitClassifier:
     """Reads pictures with an exported model file.
 
-    Safe to call from several threads at once.
+    Safe to call from several threads at once. Can be pickled: the model goes along.
 
     Args:
         model: Path of the file; the released one that comes with the package unless given.
@@ -72,6 +72,10 @@ class DigitClassifier:
             raise ModelError(
                 f"{self.path} has {self.path.stat().st_size:,} bytes; a model has at most {LARGEST_MODEL:,}"
             )
+        self._open(self.path.read_bytes(), threads)
+
+    def _open(self, content: bytes, threads: int) -> None:
+        self._content, self._threads = content, threads
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -79,15 +83,20 @@ class DigitClassifier:
         try:
             # Without the fallback to the same provider, of which onnxruntime would tell on stdout.
             self._session = ort.InferenceSession(
-                self.path.read_bytes(), options, providers=["CPUExecutionProvider"], enable_fallback=0
+                content, options, providers=["CPUExecutionProvider"], enable_fallback=0
             )
-        except OSError:
-            raise
         except Exception as error:  # onnxruntime's own exceptions have no common base but this
             reason = str(error).strip().splitlines()[0][:200]
             raise ModelError(f"{self.path} is damaged or not an ONNX model ({reason})") from error
         self._check_contract()
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+
+    def __getstate__(self) -> tuple[Path, bytes, int]:
+        return self.path, self._content, self._threads
+
+    def __setstate__(self, state: tuple[Path, bytes, int]) -> None:
+        self.path, content, threads = state
+        self._open(content, threads)
 
     @overload
     def __call__(self, pictures: list[Picture] | tuple[Picture, ...]) -> list[Prediction]: ...
@@ -219,7 +228,8 @@ def _decode(content: bytes | bytearray | memoryview, size: int, name: str) -> np
     except PictureError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise PictureError(f"{name}: {error}; at most {MOST_PIXELS:,} are read") from error
+        met = str(error).partition(" exceeds")[0]
+        raise PictureError(f"{name}: {met}; at most {MOST_PIXELS:,} are read") from error
     except Exception as error:  # damaged files fail in Pillow's decoders in many ways
         raise PictureError(f"{name}: damaged, cannot be decoded ({type(error).__name__})") from error
 

@@ -250,6 +250,8 @@ def open_output(path: Path | None, form: str, all_digits: bool, resume: bool) ->
         if form == "parquet" or resume:
             what = "--resume goes on with a file" if resume else "--format parquet writes a folder of files"
             raise ConfigError(f"{what}; name it: --output NAME")
+        if sys.stdout is None:
+            raise ConfigError("standard output is closed; name a file to write: --output NAME")
         return Stdout(form, all_digits)
     if form == "table":
         raise ConfigError("--output takes --format csv, json or parquet; a table is for looking at")

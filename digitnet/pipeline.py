@@ -1,19 +1,18 @@
 """Pictures by the million: blocks of them decoded, framed and read on all cores, and the rows in order."""
 
-import multiprocessing
 import os
+import pickle
 import signal
+import subprocess
 import sys
 import threading
 import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from multiprocessing import resource_tracker
-from pathlib import Path
+from typing import IO, cast
 
 import numpy as np
 from PIL import Image
@@ -26,7 +25,6 @@ DECODED_BYTES = 2**24  # of pictures that wait in one thread to be read with oth
 AT_ONCE = 64  # pictures that go through the network together: more take more memory and no less time
 AT_ONCE_BYTES = 2**22  # fewer, of large ones
 FEW = 8  # blocks of files that take less time than processes take to start
-MOST_PROCESSES = 61  # as many as Windows can wait for
 
 
 @dataclass
@@ -57,80 +55,95 @@ def read_blocks(classifier: DigitClassifier, blocks: Iterable[Block], workers: i
     """The rows of each block, in order. Twice as many blocks as workers are under way, however many there are.
 
     Arrays are read in threads: the network leaves Python's lock. Opening and decoding small files hardly does, two
-    threads read no more of them than one; so files, the first few apart, are read in processes.
+    threads read no more of them than one; so for files, the first few apart, each thread has a process that reads.
     Raises ReaderLostError where one of these was killed.
     """
     _quieten()
     under_way: deque[Future[Rows]] = deque()
-    with ExitStack() as pools:
-        threads = pools.enter_context(ThreadPoolExecutor(workers, initializer=_block_interrupts))
-        processes, of_files = None, 0
+    own, readers, of_files = threading.local(), [], 0  # each thread's own reader, and all of them
+
+    def read_in_process(block: Block) -> Rows:
+        if not hasattr(own, "reader"):
+            own.reader = _Reader(classifier)
+            readers.append(own.reader)
+        return cast(_Reader, own.reader).read(block)
+
+    def kill_readers() -> None:
+        for reader in readers:
+            reader.kill()
+
+    with ExitStack() as ends:
+        ends.callback(kill_readers)  # last of all: one may just have been begun
+        threads = ends.enter_context(ThreadPoolExecutor(workers))
+        ends.callback(kill_readers)  # first: the threads may wait for them
         try:
             for block in blocks:
                 of_files += not isinstance(block.pictures, np.ndarray)
                 if workers == 1 or of_files <= FEW or isinstance(block.pictures, np.ndarray):
                     under_way.append(threads.submit(read_block, classifier, block))
                 else:
-                    processes = processes or pools.enter_context(_processes(classifier, workers))
-                    under_way.append(threads.submit(processes.submit, _read_here, block).result())
+                    under_way.append(threads.submit(read_in_process, block))
                 if len(under_way) > 2 * workers:
                     yield under_way.popleft().result()
             while under_way:
                 yield under_way.popleft().result()
-        except BrokenProcessPool as error:
-            raise ReaderLostError(
-                "One of the processes that read pictures was killed, perhaps for want of memory: fewer --threads take"
-                " less. What --output holds is kept: --resume goes on"
-            ) from error
         finally:  # whoever reads the rows has seen enough
             for future in under_way:
                 future.cancel()
 
 
+class _Reader:
+    """A process that reads blocks. It ends when we do, however that comes: then nobody is left to write to it."""
+
+    def __init__(self, classifier: DigitClassifier) -> None:
+        code = f"import sys; sys.path[:] = {sys.path!r}; from digitnet.pipeline import serve_blocks; serve_blocks()"
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C goes to all processes of a terminal's session, and is for us
+        )
+        self.classifier: DigitClassifier | None = classifier  # to be sent: the file may be another by now
+
+    def read(self, block: Block) -> Rows:
+        to, back = cast(IO[bytes], self.process.stdin), cast(IO[bytes], self.process.stdout)
+        try:
+            if self.classifier:
+                pickle.dump(self.classifier, to)
+                self.classifier = None
+            pickle.dump(block, to)
+            to.flush()
+            return cast(Rows, pickle.load(back))  # from our own process
+        except (OSError, EOFError, pickle.UnpicklingError) as error:
+            raise ReaderLostError(
+                "One of the processes that read pictures was killed, perhaps for want of memory: fewer --threads take"
+                " less. What --output holds is kept: --resume goes on"
+            ) from error
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            with suppress(OSError):  # what was not yet written
+                cast(IO[bytes], pipe).close()
+
+
+def serve_blocks() -> None:
+    """What a `_Reader` runs: a classifier comes on stdin, then blocks; the rows of each go out on stdout."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # some send it to every process; the first one ends us
+    _quieten()
+    with suppress(EOFError, BrokenPipeError, pickle.UnpicklingError):  # the first one is gone, amid a block perhaps
+        classifier = pickle.load(sys.stdin.buffer)
+        while True:
+            block = pickle.load(sys.stdin.buffer)
+            pickle.dump(read_block(classifier, block), sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+    os._exit(0)  # else Python would try to write what is left
+
+
 def _quieten() -> None:
     # Of pictures that are too large we say so ourselves.
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-
-
-def _block_interrupts() -> None:
-    """Ctrl-C goes to all processes of a terminal, and is for the first one's main thread, which ends the others.
-
-    It may come while these start, before `_begin`: so threads start them, in which it is blocked, as it then is in
-    what they start, and which it does not break off half way.
-    """
-    if sys.platform != "win32":
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-
-
-def _processes(classifier: DigitClassifier, workers: int) -> ProcessPoolExecutor:
-    if sys.platform != "win32":
-        resource_tracker.ensure_running()  # where this helper of multiprocessing's starts, it lifts that block
-    # Begun anew, not forked: a fork would copy onnxruntime's threads and locks as they stand.
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(min(workers, MOST_PROCESSES), context, _begin, (classifier.path,))
-
-
-_here: DigitClassifier  # that of a process which `_begin` began
-
-
-def _begin(model: Path) -> None:
-    global _here
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    _quieten()
-    _here = DigitClassifier(model)
-
-
-def _end_with_parent() -> None:
-    """Ends this process when the one that began it is gone, killed even: nothing else would wake us any more."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
-
-
-def _read_here(block: Block) -> Rows:
-    return read_block(_here, block)
 
 
 def read_block(classifier: DigitClassifier, block: Block) -> Rows:

@@ -1,5 +1,6 @@
 import io
 import os
+import pickle
 import struct
 import subprocess
 import sys
@@ -262,6 +263,17 @@ def test_many_threads_read_at_once_and_get_their_own_answers(read):
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_pickled_it_reads_the_same_whatever_has_become_of_the_file(read, tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(released_model().read_bytes())
+    pickled = pickle.dumps(DigitClassifier(path))
+    path.unlink()
+    copy = pickle.loads(pickled)
+    assert copy.path == path
+    assert copy.metadata == read.metadata
+    np.testing.assert_array_equal(copy(drawn()).probabilities, read(drawn()).probabilities)
 
 
 def test_reading_imports_no_torch(tmp_path):
