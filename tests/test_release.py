@@ -25,7 +25,7 @@ RELEASE = ROOT / "checkpoints" / "release"
 SIDE = 280  # pixels of the pad drawn on
 LOOK_ALIKES = "BDGIOQSZbgijloqsz"  # shown alone they are 8, 0, 0, 1, ... to anybody
 LETTERS = [sign for sign in string.ascii_letters if sign not in LOOK_ALIKES]
-TAKEN = "CRce"  # the letters that the release takes for digits
+TAKEN = "h"  # the letters that the release takes for digits
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_it_reads_mnist_as_its_metrics_say(test_set_read, metrics):
     assert accepted / 10_000 >= 0.99
 
 
-@pytest.mark.xfail(strict=True, reason="the goal is 99.60 %; the release reads 99.48 %, see MODEL_CARD.md")
+@pytest.mark.xfail(strict=True, reason="the goal is 99.60 %; the release reads 99.53 %, see MODEL_CARD.md")
 def test_it_misreads_no_more_than_40_of_the_test_images(test_set_read):
     right = sum(reading.prediction.probabilities.argmax() == reading.label for reading in test_set_read)
     assert right / 10_000 >= 0.996
@@ -146,15 +146,28 @@ def letter(sign: str) -> Image.Image:
     return image
 
 
-@pytest.mark.parametrize("height", [60, 140, 200, 260])
-def test_a_straight_upright_stroke_is_a_1_however_wide(read, height):
-    strokes = {}
-    for width in range(1, height // 5):
+def read_bars(read, height, widths):
+    """The label of an upright bar, drawn with a ruler, for each width."""
+    labels = {}
+    for width in widths:
         image, pen = pad()
         left, top = 140 - width // 2, 140 - height // 2
         pen.rectangle([left, top, left + width - 1, top + height - 1], fill=0)
-        strokes[width] = read(image).label
-    assert strokes == dict.fromkeys(strokes, 1)
+        labels[width] = read(image).label
+    return labels
+
+
+@pytest.mark.parametrize("height", [60, 140, 200, 260])
+def test_a_straight_upright_stroke_is_a_1(read, height):
+    widths = range(1, height // 6)
+    assert read_bars(read, height, widths) == dict.fromkeys(widths, 1)
+
+
+@pytest.mark.xfail(strict=True, reason="to the release the widest are no digit, see MODEL_CARD.md")
+@pytest.mark.parametrize("height", [60, 140, 200, 260])
+def test_a_straight_upright_stroke_is_a_1_however_wide(read, height):
+    widths = range(height // 6, height // 5)
+    assert read_bars(read, height, widths) == dict.fromkeys(widths, 1)
 
 
 def taken_for_a_digit(*values):
