@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
@@ -76,7 +76,14 @@ def one_line_errors() -> Iterator[None]:
     except Interrupted as interrupt:
         print(f"Interrupted ({interrupt.signal_name}).", file=sys.stderr)
         raise
-    except (DivergedError, RankLostError, ReaderLostError, ExportError) as error:
+    except RankLostError as error:
+        _say(str(error))
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            with suppress(OSError):
+                stream.flush()
+        # At once: what is left of the group of ranks is taken apart when Python ends, and now and then aborts it.
+        os._exit(1)
+    except (DivergedError, ReaderLostError, ExportError) as error:
         _fail(str(error), status=1)
     except DigitnetError as error:
         _fail(str(error))
@@ -105,5 +112,9 @@ def one_line_errors() -> Iterator[None]:
 
 
 def _fail(message: str, status: int = 2) -> NoReturn:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    _say(message)
     raise SystemExit(status)
+
+
+def _say(message: str) -> None:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
