@@ -24,7 +24,7 @@ from digitnet.sources import Block
 DECODED_BYTES = 2**24  # of pictures that wait in one thread to be read with others of their size
 AT_ONCE = 64  # pictures that go through the network together: more take more memory and no less time
 AT_ONCE_BYTES = 2**22  # fewer, of large ones
-FEW = 8  # blocks of files that take less time than processes take to start
+FEW = 2  # blocks of files that take less time than processes take to start
 
 
 @dataclass
