@@ -21,6 +21,7 @@ from digitnet.model import DigitNet
 Metrics = dict[str, float]
 _METRICS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
 _TIMES = ("seconds", "train_seconds")
+SHOW_EVERY = 20  # steps between what the progress bar shows of the batch at hand
 
 
 class EpochSeed(Callback):
@@ -156,13 +157,27 @@ def _of_ranks(error: RuntimeError) -> bool:
 
 
 class EpochBar(RichProgressBar):
-    """Lightning's progress bar, counting epochs from 1 and without the number of the log folder."""
+    """Lightning's progress bar, counting epochs from 1, without the number of the log folder; with the batch at hand.
+
+    Loss and accuracy of that are taken here and now and then, since what a step logs is fetched from the device, and
+    waited for, at each.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(leave=True)
+        self._of_batch: Metrics = {}
 
     def _get_train_description(self, current_epoch: int) -> str:
         return f"Epoch {current_epoch + 1}/{self.trainer.max_epochs}"
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
+        assert isinstance(pl_module, DigitNet)
+        if len(pl_module.outputs) % SHOW_EVERY == 1:
+            loss, logits, labels = pl_module.outputs[-1]
+            right = logits.argmax(1) == labels
+            self._of_batch = {"loss": loss.item(), "accuracy": right.float().mean().item()}
+        shown = super().get_metrics(trainer, pl_module) | self._of_batch
+        return {name: value for name, value in shown.items() if name != "v_num"}
 
 
 class SaveConfig(SaveConfigCallback):

@@ -15,7 +15,6 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from digitnet.errors import ConfigError
 
-SHOW_EVERY = 20  # steps between what the progress bar shows of the batch at hand
 ACCEPTED = 0.995  # part of the validation images that counts as sure enough to be a digit
 
 
@@ -69,6 +68,7 @@ class DigitNet(LightningModule):
         self.temperature: Tensor
         self.threshold: Tensor
 
+        self.outputs: list[tuple[Tensor, Tensor, Tensor]] = []  # of the epoch's steps: loss, logits, labels
         self.train_loss, self.train_accuracy = _loss(), _accuracy()
         self.val_loss, self.val_accuracy = _loss(), _accuracy()
         # Metrics, since these are gathered over ranks; of a run that diverges they keep the NaN, see `BestAndLast`.
@@ -103,12 +103,12 @@ class DigitNet(LightningModule):
         ink, labels = batch
         logits = self(ink)
         loss = F.cross_entropy(logits, targets(labels), label_smoothing=self.label_smoothing)
-        self.train_loss.update(loss.detach(), len(labels))
-        self.train_accuracy.update(logits, labels)
-        if batch_idx % SHOW_EVERY == 0:
-            accuracy = (logits.argmax(1) == labels).float().mean()
-            self.log_dict({"loss": loss.detach(), "accuracy": accuracy}, prog_bar=True, logger=False)
-        if self.trainer.is_last_batch:  # logging at every step would take a tenth of the epoch
+        self.outputs.append((loss.detach(), logits.detach(), labels))
+        if self.trainer.is_last_batch:  # metrics at every step would take a hundredth of the epoch, logging a tenth
+            losses, all_logits, all_labels = zip(*self.outputs, strict=True)
+            self.outputs.clear()
+            self.train_loss.update(torch.stack(losses), torch.tensor([len(labels) for labels in all_labels]).to(loss))
+            self.train_accuracy.update(torch.cat(all_logits), torch.cat(all_labels))
             self.log("train/loss", self.train_loss, on_step=False, on_epoch=True, prog_bar=True)
             self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True, prog_bar=True)
         return loss

@@ -72,7 +72,7 @@ def build_trainer(
         Report(root / "reports", history),
     ]
     if on_terminal:
-        own_callbacks.append(EpochBar(leave=True))
+        own_callbacks.append(EpochBar())
     if early_stopping_patience:
         own_callbacks.append(EarlyStopping("val/loss", patience=early_stopping_patience))
     tensorboard = TensorBoardLogger(root / "logs", name="tensorboard")
@@ -124,6 +124,8 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers")
     # Said before `build_trainer` refuses it.
     warnings.filterwarnings("ignore", message=".*AMP with fp16 is not supported on CPU")
+    # Said on every machine that has SLURM, where one may well train without it.
+    warnings.filterwarnings("ignore", message=".*`srun` command is available")
     # Lightning's own use of torch.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")
 

@@ -4,11 +4,15 @@ import json
 
 import pytest
 import torch
+from lightning import Callback
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from digitnet.augment import distort
+from digitnet.data import MNISTDataModule
 from digitnet.framing import Framing
 from digitnet.model import DigitNet, targets
 from digitnet.pad import redraw
+from digitnet.trainer import build_trainer, quieten
 
 
 @pytest.mark.parametrize("change", [distort, redraw, DigitNet().to("meta")], ids=["distort", "redraw", "network"])
@@ -22,6 +26,34 @@ def test_framing_and_targets_stay_on_their_device():
     framed, blank = Framing()(torch.empty(4, 50, 40, 3, dtype=torch.uint8, device="meta"))
     assert {framed.device.type, blank.device.type} == {"meta"}
     assert targets(torch.empty(8, dtype=torch.int64, device="meta")).device.type == "meta"
+
+
+class Fetched(TorchDispatchMode, Callback):
+    """Counts the numbers that the steps of an epoch fetch from their device: on a GPU each is a wait for it."""
+
+    steps = numbers = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.numbers += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if batch_idx == 0:
+            self.__enter__()
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.steps += 1
+        if trainer.is_last_batch:
+            self.__exit__(None, None, None)
+
+
+def test_no_step_of_an_epoch_fetches_a_number_from_the_device(made_mnist, tmp_path):
+    quieten()
+    fetched = Fetched()
+    trainer = build_trainer(max_epochs=1, accelerator="cpu", default_root_dir=str(tmp_path), callbacks=[fetched])
+    trainer.fit(DigitNet(), MNISTDataModule(str(made_mnist.folder), batch_size=16, handwriting=40, none=10))
+    assert fetched.steps > 20
+    assert fetched.numbers == 0
 
 
 @pytest.mark.gpu
