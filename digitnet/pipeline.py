@@ -62,6 +62,9 @@ def read_blocks(classifier: DigitClassifier, blocks: Iterable[Block], workers: i
     under_way: deque[Future[Rows]] = deque()
     own, readers, of_files = threading.local(), [], 0  # each thread's own reader, and all of them
 
+    def read_here(block: Block) -> Rows:
+        return read_block(classifier, block)
+
     def read_in_process(block: Block) -> Rows:
         if not hasattr(own, "reader"):
             own.reader = _Reader(classifier)
@@ -78,11 +81,10 @@ def read_blocks(classifier: DigitClassifier, blocks: Iterable[Block], workers: i
         ends.callback(kill_readers)  # first: the threads may wait for them
         try:
             for block in blocks:
-                of_files += not isinstance(block.pictures, np.ndarray)
-                if workers == 1 or of_files <= FEW or isinstance(block.pictures, np.ndarray):
-                    under_way.append(threads.submit(read_block, classifier, block))
-                else:
-                    under_way.append(threads.submit(read_in_process, block))
+                is_array = isinstance(block.pictures, np.ndarray)
+                of_files += not is_array
+                here = is_array or workers == 1 or of_files <= FEW
+                under_way.append(threads.submit(read_here if here else read_in_process, block))
                 if len(under_way) > 2 * workers:
                     yield under_way.popleft().result()
             while under_way:
