@@ -114,7 +114,8 @@ class Stdout(Output):
     def __init__(self, form: str, all_digits: bool) -> None:
         self.text, self.all_digits = TEXTS[form], all_digits
         if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors="surrogateescape")  # names of files may be no UTF-8
+            # As in a file, whatever the locale; names of files may be no UTF-8.
+            sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
         if form == "csv":
             sys.stdout.write(csv_header(all_digits))
 

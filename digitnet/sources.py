@@ -133,7 +133,11 @@ def _in_folder(folder: str) -> Iterator[tuple[str, Picture | PictureError]]:
         for name in sorted(files):
             if os.path.splitext(name)[1].lower() in ENDINGS:
                 empty = False
-                yield os.path.join(place, name), Path(place, name)
+                path = os.path.join(place, name)
+                if os.path.isfile(path) or not os.path.exists(path):
+                    yield path, Path(path)
+                else:  # a pipe would be waited for
+                    yield path, PictureError(f"{path}: a pipe, socket or device, no file")
     for error in refused:
         yield error.filename, PictureError(f"{error.filename}: {error.strerror}")
     if empty and not refused:

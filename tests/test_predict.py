@@ -106,6 +106,25 @@ def test_a_list_names_what_to_read(tmp_path):
     assert [row["label"] for row in csv.DictReader(io.StringIO(result.stdout))] == ["7", "1"]
 
 
+def test_names_of_files_come_out_as_they_are_whatever_the_locale(tmp_path):
+    names = ["é.png".encode(), b"\xff.png"]  # the second is no UTF-8
+    for name in names:
+        drawn(7).save(os.fsdecode(os.fsencode(tmp_path) + b"/" + name), "PNG")
+    done = subprocess.run(
+        [sys.executable, "-m", "digitnet", "predict", tmp_path],
+        cwd=ROOT, capture_output=True, check=True, env=os.environ | {"PYTHONIOENCODING": "ascii"},
+    )  # fmt: skip
+    assert [os.path.basename(line) for line in done.stdout.splitlines()] == names
+
+
+def test_a_pipe_in_a_folder_is_not_waited_for(tmp_path, capsys):
+    drawn(7).save(tmp_path / "a.png")
+    os.mkfifo(tmp_path / "b.png")
+    assert run("predict", tmp_path, "--format", "csv", "--output", tmp_path / "rows.csv") == 1
+    assert [row["label"] for row in rows_of(tmp_path / "rows.csv")] == ["7", ""]
+    assert capsys.readouterr().err == f"error: {tmp_path}/b.png: a pipe, socket or device, no file\n"
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
