@@ -96,9 +96,11 @@ def build_trainer(
             enable_model_summary=False,
         )
     except (MisconfigurationException, ModuleNotFoundError, ValueError, TypeError, RuntimeError) as error:
+        reason, _, hint = str(error).partition(" HINT: ")
         raise ConfigError(
             f"This machine cannot train with accelerator {accelerator}, devices {devices}, strategy {strategy},"
-            f" precision {precision} ({str(error).split('. ')[0]}). Without these options it trains on what it has"
+            f" precision {precision} ({reason.split('. ')[0].rstrip('.')})."
+            f" {hint or 'Without these options it trains on what it has'}"
         ) from error
     if precision == "16-mixed" and trainer.strategy.root_device.type == "cpu":
         raise ConfigError("trainer.precision 16-mixed takes a GPU; on the CPU use 32-true or bf16-mixed")
