@@ -1,10 +1,12 @@
 """The network and how it learns."""
 
 import copy
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from lightning import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, channels_last, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -53,6 +55,8 @@ class DigitNet(LightningModule):
         self.weight_decay = weight_decay
         self.label_smoothing = label_smoothing
         self.save_hyperparameters()
+        # `training_step` says what a step does, and saves Lightning doing it by hooks: a hundredth of the epoch.
+        self.automatic_optimization = False
 
         self.conv1 = nn.Conv2d(1, 32, 3)
         self.conv2 = nn.Conv2d(32, 64, 3)
@@ -99,10 +103,15 @@ class DigitNet(LightningModule):
             nn.Flatten(), copy.deepcopy(self.dense1), nn.ReLU(), dense2,
         ).eval()  # fmt: skip
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         ink, labels = batch
         logits = self(ink)
         loss = F.cross_entropy(logits, targets(labels), label_smoothing=self.label_smoothing)
+        optimizer, schedule = cast(LightningOptimizer, self.optimizers()), cast(LambdaLR, self.lr_schedulers())
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
+        schedule.step()
         self.outputs.append((loss.detach(), logits.detach(), labels))
         if self.trainer.is_last_batch:  # metrics at every step would take a hundredth of the epoch, logging a tenth
             losses, all_logits, all_labels = zip(*self.outputs, strict=True)
@@ -111,7 +120,6 @@ class DigitNet(LightningModule):
             self.train_accuracy.update(torch.cat(all_logits), torch.cat(all_labels))
             self.log("train/loss", self.train_loss, on_step=False, on_epoch=True, prog_bar=True)
             self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True, prog_bar=True)
-        return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         logits = self._evaluate("val", self.val_loss, self.val_accuracy, batch)
@@ -148,10 +156,7 @@ class DigitNet(LightningModule):
         steps = int(self.trainer.estimated_stepping_batches)
         # LambdaLR rather than OneCycleLR, which keeps the old number of steps when a run is resumed for more epochs.
         schedule = LambdaLR(optimizer, lambda step: one_cycle(step / steps))
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "learning_rate"},
-        }
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "name": "learning_rate"}}
 
 
 def targets(labels: Tensor) -> Tensor:
