@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -184,11 +185,13 @@ class TextFile(Output):
             raise OSError(error.errno, kept, str(self.part)) from error
 
     def finish(self) -> None:
+        self.file.flush()
         os.fsync(self.file.fileno())
         os.replace(self.part, self.path)
 
     def release(self) -> None:
-        self.file.close()
+        with suppress(OSError):  # what a full disk did not take is tried once more, and has been said
+            self.file.close()
 
 
 class ParquetFolder(Output):
