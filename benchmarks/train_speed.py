@@ -111,7 +111,7 @@ def main() -> None:
         line("Keras: seconds of them, without tests", column("keras_seconds"), ".1f")
         line("seconds, fit / Keras", ratio("fit_seconds", "keras_seconds"), ".2f")
     else:
-        print("| Keras | not measured: pip install '.[bench]' | | |")
+        print("| Keras: seconds of them, without tests | not measured: pip install '.[bench]' | | |")
     print("\n| of a step of the bare loop | part |\n|---|---|")
     for name, part in step_parts(options.data_dir).items():
         print(f"| {name} | {part:.0%}{' (bar: ≤ 25 %)' if name == 'augmentation' else ''} |")

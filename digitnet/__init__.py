@@ -14,6 +14,8 @@ from digitnet.errors import (
     ExportError,
     ModelError,
     PictureError,
+    RankLostError,
+    ReaderLostError,
 )
 
 __version__ = "0.1.0"
@@ -29,5 +31,7 @@ __all__ = [
     "ModelError",
     "PictureError",
     "Prediction",
+    "RankLostError",
+    "ReaderLostError",
     "__version__",
 ]

@@ -5,6 +5,7 @@ import io
 import lzma
 import math
 import os
+import stat
 import struct
 import sys
 import tarfile
@@ -111,6 +112,8 @@ def _find(inputs: Iterable[str]) -> Iterator[Block | tuple[str, Picture | Pictur
             yield from _guarded(name, _in_tar(name))
         elif name.lower().endswith(ARRAYS):
             yield from _guarded(name, _in_array(name))
+        elif os.path.exists(name) and stat.S_ISFIFO(os.stat(name).st_mode):
+            yield from _guarded(name, _in_pipe(name))
         else:
             yield name, Path(name)
 
@@ -124,6 +127,12 @@ def _guarded(name: str, found: Iterator) -> Iterator:
     except DAMAGED as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else f"damaged ({error})"
         yield name, PictureError(f"{name}: {reason}")
+
+
+def _in_pipe(name: str) -> Iterator[tuple[str, bytes]]:
+    """The picture that comes through a named pipe, waited for here, where a signal ends that; as from a shell's <()."""
+    with open(name, "rb") as pipe:
+        yield name, pipe.read(MOST_BYTES + 1)
 
 
 def _in_folder(folder: str) -> Iterator[tuple[str, Picture | PictureError]]:
@@ -158,10 +167,11 @@ class _Header(tarfile.TarInfo):
 
 
 def _in_tar(name: str) -> Iterator[tuple[str, Picture | PictureError]]:
+    empty = True
     with tarfile.open(name, "r|*", tarinfo=_Header) as tar:  # read once from front to end, whatever its size
         for member in tar:
             if not member.isdir() and os.path.splitext(member.name)[1].lower() in ENDINGS:
-                inside = f"{name}/{member.name}"
+                empty, inside = False, f"{name}/{member.name}"
                 if not member.isfile():
                     yield inside, PictureError(f"{inside}: a link or device; make the tar with --hard-dereference")
                 elif member.size > MOST_BYTES:
@@ -171,6 +181,8 @@ def _in_tar(name: str) -> Iterator[tuple[str, Picture | PictureError]]:
                     assert content is not None  # of a file
                     yield inside, content.read()
             tar.members.clear()  # type: ignore[attr-defined]  # else it remembers each of a million
+    if empty:
+        raise PictureError(f"a tar file without pictures ({', '.join(sorted(ENDINGS))})")
 
 
 def _in_array(name: str) -> Iterator[Block]:
@@ -182,6 +194,8 @@ def _in_array(name: str) -> Iterator[Block]:
             raise PictureError(f"an array of shape {shape}; wanted (N, H, W), or (N, H, W, C) with C = 1, 3, 4")
         if max(height, width) > MOST_SIDE:
             raise PictureError(f"pictures of {width} x {height}; at most {MOST_SIDE:,} on a side are read")
+        if not count:
+            raise PictureError("an array of no pictures")
         size = height * width * channels
         step = max(1, min(BLOCK, BLOCK_BYTES // size))
         for start in range(0, count, step):

@@ -117,6 +117,65 @@ def test_names_of_files_come_out_as_they_are_whatever_the_locale(tmp_path):
     assert [os.path.basename(line) for line in done.stdout.splitlines()] == names
 
 
+def opened(pipe):
+    """To write to, as soon as somebody reads it."""
+    try:
+        return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:
+        return None
+
+
+def test_a_signal_ends_the_wait_for_a_named_pipe(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    for signum, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "digitnet", "predict", tmp_path / "a.png"],
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        until = time.monotonic() + 60
+        while (pipe := opened(tmp_path / "a.png")) is None and time.monotonic() < until:
+            time.sleep(0.1)
+        process.send_signal(signum)
+        _, err = process.communicate(timeout=20)
+        os.close(pipe)
+        assert process.returncode == status
+        assert err == f"Interrupted ({signum.name}).\n"
+
+
+def test_a_picture_comes_through_a_named_pipe(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "digitnet", "predict", tmp_path / "a.png", "--format", "json"],
+        cwd=ROOT, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    (tmp_path / "a.png").write_bytes(encoded(drawn(7), "PNG"))
+    assert json.loads(process.communicate(timeout=60)[0])["label"] == 7
+
+
+def test_what_a_full_disk_did_not_take_is_named_and_gone_on_with(tmp_path, grey):
+    np.save(tmp_path / "many.npy", np.tile(grey, (20, 1, 1)))
+    options = ["predict", str(tmp_path / "many.npy"), "--format", "csv", "--output", str(tmp_path / "rows.csv")]
+    small = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, resource.RLIM_INFINITY))\n"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{small}from digitnet.cli import main; main(sys.argv[1:])", *options],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {tmp_path}/rows.csv.part: File too large. What it holds is kept: --resume")
+    assert run(*options, "--resume") == 0
+    assert len({row["file"] for row in rows_of(tmp_path / "rows.csv")}) == 20 * len(grey)
+
+
+@pytest.mark.parametrize("name", ["none.npy", "none.tar"])
+def test_a_file_without_pictures_is_said(tmp_path, name, capsys):
+    if name == "none.npy":
+        np.save(tmp_path / name, np.zeros((0, 28, 28), np.uint8))
+    else:
+        tarfile.open(tmp_path / name, "w").close()
+    assert run("predict", tmp_path / name) == 1
+    assert re.search(rf"error: .*{name}: .*(no|without) pictures", capsys.readouterr().err)
+
+
 def test_a_pipe_in_a_folder_is_not_waited_for(tmp_path, capsys):
     drawn(7).save(tmp_path / "a.png")
     os.mkfifo(tmp_path / "b.png")
