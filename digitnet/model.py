@@ -121,6 +121,11 @@ class DigitNet(LightningModule):
             self.log("train/loss", self.train_loss, on_step=False, on_epoch=True, prog_bar=True)
             self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True, prog_bar=True)
 
+    def on_validation_start(self) -> None:
+        # Each rank's normalisation saw other images. Where Lightning does the steps, DDP hands round the first one's.
+        for mean in (self.norm.running_mean, self.norm.running_var):
+            self.trainer.strategy.reduce(cast(Tensor, mean), reduce_op="mean")  # in place
+
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         logits = self._evaluate("val", self.val_loss, self.val_accuracy, batch)
         self.val_logits.update(logits)
