@@ -80,8 +80,8 @@ def run_predict(options: argparse.Namespace) -> int:
         raise ConfigError("no picture to read; name files or folders, or a list of them: --files-from LIST")
     classifier = DigitClassifier(options.model)
     blocks = find_blocks(listed(options.files_from) if options.files_from else options.inputs)
-    failed = 0
     with open_output(options.output, options.format, options.all, options.resume) as output:
+        failed = output.failed
         for rows in watched(read_blocks(classifier, without_done(blocks, output), options.threads)):
             output.write(rows)
             failed += say_errors(rows)

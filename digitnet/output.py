@@ -86,10 +86,10 @@ FORMATS = (*TEXTS, "parquet")
 class Output:
     """Where rows go, in a with statement: ended well it is finished, else what is there waits for --resume.
 
-    `done` rows were there before, the last of them about `last`.
+    `done` rows were there before, the last of them about `last`; `failed` of them say why a picture was not read.
     """
 
-    done, last = 0, ""
+    done, last, failed = 0, "", 0
 
     def write(self, rows: Rows) -> None:
         raise NotImplementedError
@@ -157,6 +157,9 @@ class TextFile(Output):
                     continue
                 if rows == 0 and self.header and row.decode(errors="surrogateescape") != self.header:
                     raise ConfigError(f"{self.part} has other columns than this run; give the same options as then")
+                self.failed += (
+                    rows > 0 and not row.endswith((b",\n", b',""\n')) if self.header else b', "error": "' in row
+                )
                 rows, whole, last, row, quotes = rows + 1, whole + len(row), row, b"", 0
             file.truncate(whole)
         self.done = max(0, rows - bool(self.header))
@@ -220,7 +223,8 @@ class ParquetFolder(Output):
     def _read_back(self, part: Path, number: int) -> None:
         try:
             metadata = self.arrow.parquet.read_metadata(part)
-            names = self.arrow.parquet.read_table(part, columns=["file"])["file"]
+            table = self.arrow.parquet.read_table(part, columns=["file", "error"])
+            names = table["file"]
         except self.arrow.ArrowException as error:
             raise ConfigError(f"{part} is damaged: {str(error)[:200]}") from error
         if part.name != f"part-{number:05}.parquet":
@@ -228,6 +232,7 @@ class ParquetFolder(Output):
         if metadata.schema.to_arrow_schema().names != self.schema.names:
             raise ConfigError(f"{part} has other columns than this run; give the same options as then")
         self.done, self.last = self.done + len(names), names[-1].as_py()
+        self.failed += len(names) - table["error"].null_count
 
     def write(self, rows: Rows) -> None:
         table = columns(rows, self.all_digits)

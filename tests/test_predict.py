@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from digitnet import DigitClassifier
+from digitnet.output import FORMATS
 from digitnet.pipeline import read_blocks
 from digitnet.sources import BLOCK, Block, find_blocks
 from tests.conftest import ROOT, children, idx
@@ -254,6 +255,24 @@ def test_parquet_is_resumed_after_the_last_whole_file(tmp_path, grey, monkeypatc
     table = parquet.read_table(goal)
     assert table["file"].to_pylist() == [f"{source}[{i}]" for i in range(3000)]
     assert table["probability_1"][0].as_py() == pytest.approx(table["confidence"][0].as_py())
+
+
+@pytest.mark.parametrize("form", FORMATS[1:])
+def test_what_could_not_be_read_before_the_kill_counts_after_it(tmp_path, grey, monkeypatch, form):
+    if form == "parquet":
+        pytest.importorskip("pyarrow.parquet", reason="needs pyarrow: pip install '.[parquet]'")
+    monkeypatch.setattr("digitnet.output.PART_ROWS", 400)
+    np.save(tmp_path / "many.npy", np.tile(grey, (3, 1, 1)))
+    for first, status in ((tmp_path / 'no "error": "such.png', 1), (tmp_path / "many.npy", 0)):
+        goal = tmp_path / f"goal-{status}"
+        options = ["predict", first, tmp_path / "many.npy", "--format", form, "--output", goal]
+        assert run(*options) == status
+        if form == "parquet":
+            sorted(goal.iterdir())[-1].unlink()
+        else:
+            goal.with_name(goal.name + ".part").write_bytes(b"".join(goal.read_bytes().splitlines(True)[:700]))
+            goal.unlink()
+        assert run(*options, "--resume") == status
 
 
 def test_resuming_with_other_inputs_says_so(tmp_path, grey, capsys):
