@@ -157,9 +157,10 @@ class TextFile(Output):
                     continue
                 if rows == 0 and self.header and row.decode(errors="surrogateescape") != self.header:
                     raise ConfigError(f"{self.part} has other columns than this run; give the same options as then")
-                self.failed += (
-                    rows > 0 and not row.endswith((b",\n", b',""\n')) if self.header else b', "error": "' in row
-                )
+                if self.header:
+                    self.failed += rows > 0 and not row.endswith((b",\n", b',""\n'))
+                else:
+                    self.failed += b', "error": "' in row
                 rows, whole, last, row, quotes = rows + 1, whole + len(row), row, b"", 0
             file.truncate(whole)
         self.done = max(0, rows - bool(self.header))
