@@ -27,6 +27,7 @@ TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 ARRAYS = (".npz", ".npy", "-ubyte", "-ubyte.gz")
 BLOCK = 256  # pictures in a block ...
 BLOCK_BYTES = 2**22  # ... or fewer, of large ones
+FILE_BYTES = 2**18  # of files, smaller than their pictures: few large ones are to keep all cores busy
 DAMAGED = (
     OSError, EOFError, ValueError, KeyError, struct.error, tarfile.TarError,
     zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError, NotImplementedError,  # the last two are zipfile's
@@ -69,7 +70,7 @@ def find_blocks(inputs: Iterable[str]) -> Iterator[Block]:
         waiting.names.append(name)
         waiting.pictures.append(picture)  # type: ignore[union-attr]
         size += _size(picture)
-        if len(waiting.names) == BLOCK or size > BLOCK_BYTES:
+        if len(waiting.names) == BLOCK or size > FILE_BYTES:
             yield waiting
             waiting, size = Block([], []), 0
     if waiting.names:
