@@ -24,7 +24,7 @@ from digitnet.sources import Block
 DECODED_BYTES = 2**24  # of pictures that wait in one thread to be read with others of their size
 AT_ONCE = 64  # pictures that go through the network together: more take more memory and no less time
 AT_ONCE_BYTES = 2**22  # fewer, of large ones
-FEW = 2  # blocks of files that take less time than processes take to start
+FEW = 512  # files, which threads read before processes have started; large ones they read as fast
 
 
 @dataclass
@@ -82,7 +82,7 @@ def read_blocks(classifier: DigitClassifier, blocks: Iterable[Block], workers: i
         try:
             for block in blocks:
                 is_array = isinstance(block.pictures, np.ndarray)
-                of_files += not is_array
+                of_files += 0 if is_array else len(block.names)
                 here = is_array or workers == 1 or of_files <= FEW
                 under_way.append(threads.submit(read_here if here else read_in_process, block))
                 if len(under_way) > 2 * workers:
