@@ -11,9 +11,9 @@ from pathlib import Path
 from digitnet.errors import ConfigError, one_line_errors
 
 with one_line_errors():
-    from digitnet.classifier import DigitClassifier
-    from digitnet.serve import LOOPBACK, middleware
-    from digitnet.sketchpad import MOST_BODY, build_demo, describe, launch_options
+    from digitnet.app.demo import MAX_BODY_BYTES, build_demo, describe, launch_options
+    from digitnet.app.server import LOOPBACK, middleware
+    from digitnet.inference.classifier import DigitClassifier
 
 
 @one_line_errors()
@@ -48,7 +48,7 @@ def main(args: list[str] | None = None) -> None:
         share=options.share,
         inbrowser=options.open,
         prevent_thread_lock=True,
-        app_kwargs={"middleware": middleware(hosts, MOST_BODY)},
+        app_kwargs={"middleware": middleware(hosts, MAX_BODY_BYTES)},
         **launch_options(),
     )
     print(f"{describe(classifier)}\nDraw on {address}  (Ctrl-C ends it)", flush=True)

@@ -9,10 +9,10 @@ from pathlib import Path
 from digitnet.errors import one_line_errors
 
 with one_line_errors():  # imports too can fail in ways a user can mend
-    from digitnet.checkpoint import load_digitnet
-    from digitnet.export import build_onnx, check, describe, reader_with_weights, store_weights, test_accuracy_of
-    from digitnet.files import write_file
-    from digitnet.mnist import fetch_mnist
+    from digitnet.data.mnist import fetch_mnist
+    from digitnet.export.graph import build_onnx, check, describe, reader_with_weights, store_weights, test_accuracy_of
+    from digitnet.files import write_atomically
+    from digitnet.model.checkpoint import load_model
 
 
 @one_line_errors()
@@ -33,7 +33,7 @@ def main(args: list[str] | None = None) -> None:
     options = parser.parse_args(args)
 
     # The network as it was trained.
-    model = load_digitnet(options.checkpoint)
+    model = load_model(options.checkpoint)
     fetch_mnist(options.data_dir)
 
     # Framing and network as one graph; weights as asked for.
@@ -47,7 +47,7 @@ def main(args: list[str] | None = None) -> None:
     # The same answers as torch on made pictures of many sizes, and the same accuracy: else nothing is written.
     content = graph.SerializeToString()
     check(content, model, options.opset, accuracy, options.data_dir)
-    write_file(options.output, content)
+    write_atomically(options.output, content)
     print(f"{options.output}: {len(content):,} bytes, reads {accuracy:.2%} of the MNIST test set.")
 
 

@@ -6,14 +6,14 @@ What happens is here, in order; how it happens is in digitnet/: data.py and mode
 from digitnet.errors import one_line_errors
 
 with one_line_errors():  # imports too can fail in ways a user can mend: a missing package, torch builds that clash
-    from digitnet.reports import summary
-    from digitnet.trainer import TrainCLI
+    from digitnet.training.cli import TrainingCLI
+    from digitnet.training.report import summary
 
 
 @one_line_errors()
 def main(args: list[str] | None = None) -> None:
     # From the options: the network, the data, and Lightning's trainer. The seed is set before any of them is built.
-    cli = TrainCLI(args)
+    cli = TrainingCLI(args)
     model, data, trainer = cli.model, cli.datamodule, cli.trainer
 
     # Get MNIST, hold back a tenth of its training images, and learn from the rest, epoch by epoch. Each epoch is

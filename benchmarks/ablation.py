@@ -19,21 +19,21 @@ from torchvision.datasets import MNIST
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # to run from a clone without installing it
 
-from digitnet.checkpoint import load_digitnet
-from digitnet.corruptions import CORRUPTIONS, PAGES
-from digitnet.data import split_indices
-from digitnet.framing import Framing
-from digitnet.mnist import fetch_mnist
+from digitnet.data.datamodule import split_indices
+from digitnet.data.mnist import fetch_mnist
+from digitnet.evaluation.corruptions import CORRUPTIONS, PAGES
+from digitnet.model.checkpoint import load_model
+from digitnet.model.framing import Framing
 
 ROOT = Path(__file__).parent.parent
 HARD = 1000  # validation images made hard in each way
 WITHOUT = {
     "the whole recipe": [],
-    "without the pad": ["--data.pad=0"],
-    "without synthesised digits": ["--data.handwriting=0"],
-    "without what is no digit": ["--data.none=0"],
+    "without the pad": ["--data.degradation=0"],
+    "without synthesised digits": ["--data.synthetic_digits=0"],
+    "without what is no digit": ["--data.non_digits=0"],
     "without bending": ["BEND=0"],
-    "without turning, slanting, bending": ["--data.augment=false"],
+    "without turning, slanting, bending": ["--data.augmentation=false"],
 }
 
 Sets = dict[str, tuple[torch.Tensor, np.ndarray]]  # ink, uint8 (N, 28, 28), and labels
@@ -68,7 +68,7 @@ def _sets(data_dir: str, folder: Path | None) -> Iterator[tuple[str, tuple[torch
 
 def figures(checkpoint: Path, sets: Sets) -> Iterator[float]:
     """Accuracy of each set; of what is no digit, how much is accepted where 95 % of the tablet's digits are."""
-    network = load_digitnet(checkpoint)
+    network = load_model(checkpoint)
     surest = {}
     for name, (ink, labels) in sets.items():
         with torch.inference_mode():

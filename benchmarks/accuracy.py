@@ -18,8 +18,8 @@ from tempfile import TemporaryDirectory
 sys.path.insert(0, str(Path(__file__).parent.parent))  # to run from a clone without installing it
 
 from benchmarks.ablation import figures, read_sets
-from digitnet.mnist import fetch_mnist
-from digitnet.reports import cpu_name
+from digitnet.data.mnist import fetch_mnist
+from digitnet.training.report import cpu_name
 
 ROOT = Path(__file__).parent.parent
 

@@ -25,7 +25,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # to run from a clone without installing it
 
-from digitnet.reports import cpu_name
+from digitnet.training.report import cpu_name
 
 ROOT = Path(__file__).parent.parent
 CHROMIUM = "/usr/bin/chromium"

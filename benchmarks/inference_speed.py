@@ -28,17 +28,17 @@ from torchvision.datasets import MNIST
 sys.path.insert(0, str(Path(__file__).parent.parent))  # to run from a clone without installing it
 
 from benchmarks import keras_demo
-from digitnet.checkpoint import load_digitnet
-from digitnet.classifier import DigitClassifier, released_model
-from digitnet.export import Reader
-from digitnet.mnist import fetch_mnist
-from digitnet.model import DigitNet
-from digitnet.reports import cpu_name
+from digitnet.data.mnist import fetch_mnist
+from digitnet.export.graph import Reader
+from digitnet.inference.classifier import DigitClassifier, released_model_path
+from digitnet.model.checkpoint import load_model
+from digitnet.training.module import DigitNet
+from digitnet.training.report import cpu_name
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, default=released_model())
+    parser.add_argument("--model", type=Path, default=released_model_path())
     parser.add_argument("--data_dir", default="data")
     parser.add_argument("--runs", type=int, default=200)
     options = parser.parse_args()
@@ -59,7 +59,7 @@ def main() -> None:
     Image.fromarray(255 - canvas).save(buffer := io.BytesIO(), "PNG")
     png = buffer.getvalue()
     classifier = DigitClassifier(options.model, threads=1)
-    eager = Reader(load_digitnet(Path(__file__).parent.parent / "checkpoints" / "release" / "digitnet.ckpt")).eval()
+    eager = Reader(load_model(Path(__file__).parent.parent / "checkpoints" / "release" / "digitnet.ckpt")).eval()
 
     def read_eager(image: np.ndarray) -> torch.Tensor:
         with torch.inference_mode():

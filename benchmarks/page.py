@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # to run from a clone without installing it
 
-from digitnet.files import write_file
+from digitnet.files import write_atomically
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -92,11 +92,11 @@ def write_page(sections: dict[str, str]) -> None:
     """docs/benchmarks.md whole, and README.md's table, as far as there are figures for it."""
     head = "# Benchmarks\n\nWritten by `make bench`: what each script in [benchmarks](../benchmarks) measures.\n"
     parts = [sections[name].strip() for name in SCRIPTS if name in sections]
-    write_file(PAGE, "\n## ".join([head, *(f"{part}\n" for part in parts)]).encode())
+    write_atomically(PAGE, "\n## ".join([head, *(f"{part}\n" for part in parts)]).encode())
     readme = ROOT / "README.md"
     before, _, rest = readme.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
-    write_file(readme, (before + BEGIN + table(sections) + END + after).encode())
+    write_atomically(readme, (before + BEGIN + table(sections) + END + after).encode())
 
 
 def table(sections: dict[str, str]) -> str:

@@ -29,10 +29,10 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parent.parent))  # to run from a clone without installing it
 
 from digitnet import DigitClassifier
-from digitnet.handwriting import draw, write_digit
-from digitnet.pipeline import all_cores
-from digitnet.reports import cpu_name, save_picture
-from digitnet.sources import BLOCK, find_blocks
+from digitnet.data.synthetic import draw, write_digit
+from digitnet.inference.batch import available_cores
+from digitnet.inference.sources import BLOCK, find_chunks
+from digitnet.training.report import cpu_name, save_picture
 
 DRAWN = 500  # different pictures; each comes up many times
 FILES = 4  # of so many pictures of the arrays one is a file, for files take longer
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
-    threads = sorted({1, *(2**i for i in range(10) if 2**i < all_cores()), all_cores()})
+    threads = sorted({1, *(2**i for i in range(10) if 2**i < available_cores()), available_cores()})
     versions = f"Python {platform.python_version()}, onnxruntime {ort.__version__}"
     print(f"{cpu_name()}; {versions}; n = {options.rounds}\n")
     print("| pictures, threads | pictures/s, median | range | over bare onnxruntime |\n|---|---|---|---|")
@@ -157,7 +157,7 @@ def bare(images: np.ndarray, workers: int) -> None:
 
 def plain_loop(folder: Path) -> None:
     classifier = DigitClassifier()
-    for block in find_blocks([str(folder)]):
+    for block in find_chunks([str(folder)]):
         for picture in block.pictures:
             classifier(picture)
 

@@ -40,12 +40,12 @@ from torchvision.datasets import MNIST
 sys.path.insert(0, str(Path(__file__).parent.parent))  # to run from a clone without installing it
 
 from benchmarks import keras_demo
-from digitnet.callbacks import History
-from digitnet.data import MNISTDataModule, split_indices
-from digitnet.mnist import fetch_mnist
-from digitnet.model import DigitNet, one_cycle, targets
-from digitnet.reports import cpu_name
-from digitnet.trainer import build_trainer, quieten
+from digitnet.data.datamodule import MNISTDataModule, split_indices
+from digitnet.data.mnist import fetch_mnist
+from digitnet.training.callbacks import History
+from digitnet.training.cli import build_trainer, filter_warnings
+from digitnet.training.module import DigitNet, one_cycle, soft_targets
+from digitnet.training.report import cpu_name
 
 TURN = 25  # steps of fit, then as many of the bare loop
 GOAL = 0.99
@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--data_dir", default="data")
     options = parser.parse_args()
-    quieten()
+    filter_warnings()
     fetch_mnist(options.data_dir)
     test = MNIST(options.data_dir, train=False)
     test_ink, test_labels = test.data.unsqueeze(1).float() / 255, test.targets
@@ -169,7 +169,7 @@ def bare_steps(data: MNISTDataModule) -> Iterator[int]:
     for step, (images, labels) in enumerate(batches):
         with record_function("augmentation"):
             ink = data.varied(images.unsqueeze(1).float() / 255)
-        loss = F.cross_entropy(model(ink), targets(labels))
+        loss = F.cross_entropy(model(ink), soft_targets(labels))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -205,7 +205,7 @@ def time_keras(data_dir: str, seed: int, test_ink: Tensor, test_labels: Tensor) 
 
 
 def time_usual_way(data_dir: str, seed: int, test_ink: Tensor, test_labels: Tensor) -> dict[str, float]:
-    # A process of its own: what makes our training quick here (see keep_memory) would help it too.
+    # A process of its own: what makes our training quick here (see configure_malloc) would help it too.
     return keras_demo.apart(usual_way, data_dir, seed, test_ink.numpy(), test_labels.numpy())
 
 

@@ -4,7 +4,6 @@ This package imports without torch, so that programs which only read digits need
 Training lives in `digitnet.data`, `digitnet.model` and `digitnet.trainer`; start with `train.py`.
 """
 
-from digitnet.classifier import DigitClassifier, Prediction
 from digitnet.errors import (
     CheckpointError,
     ConfigError,
@@ -12,11 +11,12 @@ from digitnet.errors import (
     DigitnetError,
     DivergedError,
     ExportError,
+    ImageError,
     ModelError,
-    PictureError,
     RankLostError,
-    ReaderLostError,
+    WorkerError,
 )
+from digitnet.inference.classifier import DigitClassifier, Prediction
 
 __version__ = "0.1.0"
 
@@ -28,10 +28,10 @@ __all__ = [
     "DigitnetError",
     "DivergedError",
     "ExportError",
+    "ImageError",
     "ModelError",
-    "PictureError",
     "Prediction",
     "RankLostError",
-    "ReaderLostError",
+    "WorkerError",
     "__version__",
 ]

@@ -8,24 +8,24 @@ from pathlib import Path
 
 import numpy as np
 
-from digitnet.classifier import DigitClassifier
-from digitnet.corruptions import CORRUPTIONS, PAGES
+from digitnet.data.mnist import fetch_mnist, read_test_set
 from digitnet.errors import ConfigError, one_line_errors
-from digitnet.evaluation import Reading, draw_mistakes, labelled_pictures, robustness, summarise
-from digitnet.mnist import fetch_mnist, read_test_set
-from digitnet.output import FORMATS, open_output, without_done
-from digitnet.pipeline import Rows, all_cores, read_blocks
-from digitnet.sources import find_blocks, listed
+from digitnet.evaluation.corruptions import CORRUPTIONS, PAGES
+from digitnet.evaluation.metrics import LabeledPrediction, find_labeled_images, robustness, save_mistakes, summarize
+from digitnet.inference.batch import Rows, available_cores, predict_chunks
+from digitnet.inference.classifier import DigitClassifier
+from digitnet.inference.sources import find_chunks, listed
+from digitnet.inference.writers import FORMATS, open_output, without_done
 
-MOST_THREADS = 1024
+MAX_THREADS = 1024
 
 
 @one_line_errors()
 def main(args: list[str] | None = None) -> None:
     """Runs the command. Exits with 0; with 1 where a picture could not be read; with 2 where nothing could be done."""
     options = _parser().parse_args(args)
-    if not 1 <= options.threads <= MOST_THREADS:
-        raise ConfigError(f"threads is {options.threads}; it must be from 1 to {MOST_THREADS}")
+    if not 1 <= options.threads <= MAX_THREADS:
+        raise ConfigError(f"threads is {options.threads}; it must be from 1 to {MAX_THREADS}")
     raise SystemExit(options.run(options))
 
 
@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--threads",
             type=int,
-            default=all_cores(),
+            default=available_cores(),
             help="CPU cores to use (default: all)",
         )
     return parser
@@ -79,10 +79,10 @@ def run_predict(options: argparse.Namespace) -> int:
     if not options.files_from and not options.inputs:
         raise ConfigError("no picture to read; name files or folders, or a list of them: --files-from LIST")
     classifier = DigitClassifier(options.model)
-    blocks = find_blocks(listed(options.files_from) if options.files_from else options.inputs)
+    blocks = find_chunks(listed(options.files_from) if options.files_from else options.inputs)
     with open_output(options.output, options.format, options.all, options.resume) as output:
         failed = output.failed
-        for rows in watched(read_blocks(classifier, without_done(blocks, output), options.threads)):
+        for rows in watched(predict_chunks(classifier, without_done(blocks, output), options.threads)):
             output.write(rows)
             failed += say_errors(rows)
     return 1 if failed else 0
@@ -102,15 +102,15 @@ def run_evaluate(options: argparse.Namespace) -> int:
         return _print_robustness(models, options)
     if not folders:
         raise ConfigError("no folder to evaluate on; name one that holds folders 0 to 9 with pictures in them")
-    labelled = {folder: {path: int(path.parent.name) for path in labelled_pictures(folder)} for folder in folders}
+    labelled = {folder: {path: int(path.parent.name) for path in find_labeled_images(folder)} for folder in folders}
     failed, mistakes = 0, []
     for classifier in [DigitClassifier(model) for model in models]:
         for folder in folders:
             readings = []
-            blocks = find_blocks(map(str, labelled[folder]))
-            for rows in watched(read_blocks(classifier, blocks, options.threads), len(labelled[folder])):
+            blocks = find_chunks(map(str, labelled[folder]))
+            for rows in watched(predict_chunks(classifier, blocks, options.threads), len(labelled[folder])):
                 readings += [
-                    Reading(name, labelled[folder][Path(name)], rows.prediction(place))
+                    LabeledPrediction(name, labelled[folder][Path(name)], rows.prediction(place))
                     for place, name in enumerate(rows.names)
                     if place not in rows.errors
                 ]
@@ -118,9 +118,9 @@ def run_evaluate(options: argparse.Namespace) -> int:
             if readings:
                 if len(models) * len(folders) > 1:
                     print(f"{classifier.path} on {folder}")
-                print(summarise(readings))
+                print(summarize(readings))
                 mistakes += [reading for reading in readings if not reading.right]
-    if draw_mistakes(mistakes, options.mistakes):
+    if save_mistakes(mistakes, options.mistakes):
         print(f"The worst mistakes: {options.mistakes}")
     return 1 if failed else 0
 

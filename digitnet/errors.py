@@ -42,11 +42,11 @@ class ModelError(DigitnetError):
     """An ONNX file is missing, damaged, or not one of digitnet's."""
 
 
-class PictureError(DigitnetError, ValueError):
+class ImageError(DigitnetError, ValueError):
     """A picture cannot be read: not a picture, damaged, too large, or an array of the wrong kind."""
 
 
-class ReaderLostError(DigitnetError):
+class WorkerError(DigitnetError):
     """One of the processes that read pictures is gone."""
 
 
@@ -83,7 +83,7 @@ def one_line_errors() -> Iterator[None]:
                 stream.flush()
         # At once: what is left of the group of ranks is taken apart when Python ends, and now and then aborts it.
         os._exit(1)
-    except (DivergedError, ReaderLostError, ExportError) as error:
+    except (DivergedError, WorkerError, ExportError) as error:
         _fail(str(error), status=1)
     except DigitnetError as error:
         _fail(str(error))

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 
-def write_file(path: str | Path, content: bytes) -> None:
+def write_atomically(path: str | Path, content: bytes) -> None:
     """Puts `content` at `path` by rename, so that a kill or a full disk leaves the old file or the new, never half.
 
     Makes the folder if need be. Raises OSError, with the path, when the file cannot be written.

@@ -9,8 +9,8 @@ from PIL import Image, ImageDraw
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # to run from a clone without installing it
 
-from digitnet.files import write_file
-from digitnet.handwriting import draw, write_digit, write_none
+from digitnet.data.synthetic import draw, write_digit, write_none
+from digitnet.files import write_atomically
 
 COLUMNS, CELL, SIDE = 24, 52, 44  # pictures in a row, pixels between them, pixels of each
 FINE = 4  # drawn so many times larger, and made small again for smooth edges
@@ -29,7 +29,7 @@ def main() -> None:
             sheet.paste(small, (60 + column * CELL, row * CELL + 4))
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG", optimize=True)
-    write_file(Path(__file__).with_name("handwriting.png"), buffer.getvalue())
+    write_atomically(Path(__file__).with_name("handwriting.png"), buffer.getvalue())
 
 
 if __name__ == "__main__":

@@ -18,10 +18,10 @@ import onnx
 sys.path.insert(0, str(Path(__file__).parent.parent))  # to run from a clone without installing it
 
 from digitnet import DigitClassifier, Prediction
-from digitnet.corruptions import CORRUPTIONS, PAGES
-from digitnet.evaluation import Reading, calibration_error, draw_mistakes, robustness
-from digitnet.files import write_file
-from digitnet.mnist import fetch_mnist, read_test_set
+from digitnet.data.mnist import fetch_mnist, read_test_set
+from digitnet.evaluation.corruptions import CORRUPTIONS, PAGES
+from digitnet.evaluation.metrics import LabeledPrediction, calibration_error, robustness, save_mistakes
+from digitnet.files import write_atomically
 
 RELEASE = Path(__file__).parent.parent / "checkpoints" / "release"
 RESAMPLED = 1000  # times, for the interval of an area under a curve
@@ -47,13 +47,13 @@ def interval(successes: float, count: int) -> tuple[float, float]:
 
 def read(classifier: DigitClassifier, images: np.ndarray) -> list[Prediction]:
     parts = np.array_split(images[..., None], -(-images.size // 2**20))
-    return [prediction for part in parts for prediction in classifier.read_batch(part)]
+    return [prediction for part in parts for prediction in classifier.predict_batch(part)]
 
 
 def digits_read(predictions: list[Prediction], labels: np.ndarray) -> Metrics:
     """How digits are read: which is the likeliest, how many are accepted, and how far probabilities can be believed."""
     right = sum(p.probabilities.argmax() == label for p, label in zip(predictions, labels, strict=True))
-    readings = [Reading("", int(label), p) for p, label in zip(predictions, labels, strict=True)]
+    readings = [LabeledPrediction("", int(label), p) for p, label in zip(predictions, labels, strict=True)]
     return {
         "n": len(labels),
         "accuracy": right / len(labels),
@@ -102,10 +102,11 @@ def measure(model: Path, data_dir: str, sets: Path | None) -> Metrics:
     for group, ways in (("corruptions", CORRUPTIONS), ("pages", PAGES)):
         metrics[group] = float(np.mean([hard[name]["accuracy"] for name in ways]))
     worst = [
-        Reading(str(i), int(label), p) for i, (p, label) in enumerate(zip(predictions["mnist"], labels, strict=True))
+        LabeledPrediction(str(i), int(label), p)
+        for i, (p, label) in enumerate(zip(predictions["mnist"], labels, strict=True))
     ]
     if model.parent == RELEASE:
-        draw_mistakes(worst, RELEASE / "mistakes.png")
+        save_mistakes(worst, RELEASE / "mistakes.png")
     return metrics
 
 
@@ -180,11 +181,11 @@ def main() -> None:
         parser.error(f"there is no pen.npz in {options.sets}; what is no digit is measured against its digits")
     fetch_mnist(options.data_dir)
     runs = [measure(path, options.data_dir, options.sets) for path in [RELEASE / "digitnet.onnx", *options.seeds]]
-    write_file(RELEASE / "metrics.json", (json.dumps(runs, indent=1, default=float) + "\n").encode())
+    write_atomically(RELEASE / "metrics.json", (json.dumps(runs, indent=1, default=float) + "\n").encode())
     card = Path(__file__).with_name("model_card.md").read_text()
     for place, text in {"figures": "\n".join(tables(runs)), "weights": stored_as(RELEASE / "digitnet.onnx")}.items():
         card = card.replace(f"{{{place}}}", text)
-    write_file(RELEASE / "MODEL_CARD.md", card.encode())
+    write_atomically(RELEASE / "MODEL_CARD.md", card.encode())
 
 
 if __name__ == "__main__":

@@ -11,11 +11,11 @@ from PIL import Image
 
 from digitnet import DigitClassifier, Prediction
 from digitnet.cli import main
-from digitnet.corruptions import CORRUPTIONS
-from digitnet.evaluation import Reading, calibration_error, confusion
-from digitnet.mnist import read_test_set
+from digitnet.data.mnist import read_test_set
+from digitnet.evaluation.corruptions import CORRUPTIONS
+from digitnet.evaluation.metrics import LabeledPrediction, calibration_error, confusion
 from tests.conftest import ROOT
-from tests.test_classifier import drawn, encoded
+from tests.images import draw_digit, encode_image
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def folder(tmp_path):
     for place, digit in {"1/a.png": 1, "1/b.png": 1, "7/c.png": 7, "7/d.png": 1}.items():
         path = tmp_path / "set" / place
         path.parent.mkdir(parents=True, exist_ok=True)
-        drawn(digit).save(path)
+        draw_digit(digit).save(path)
     return tmp_path / "set"
 
 
@@ -80,7 +80,7 @@ def test_an_empty_folder_is_reported_and_the_rest_is_read(folder, capsys):
 
 def test_a_reader_that_has_seen_enough_is_no_error(folder):
     for index in range(300):
-        drawn(1, 30).save(folder / f"{index}.png")
+        draw_digit(1, 30).save(folder / f"{index}.png")
     program = f"{shlex.quote(sys.executable)} -m digitnet predict {shlex.quote(str(folder))} | head -n 1"
     result = subprocess.run(program, shell=True, cwd=ROOT, capture_output=True, text=True)
     assert len(result.stdout.splitlines()) == 1
@@ -97,7 +97,7 @@ def test_a_dash_reads_standard_input():
     result = subprocess.run(
         [sys.executable, "-m", "digitnet", "predict", "-"],
         cwd=ROOT,
-        input=encoded(drawn(7), "PNG"),
+        input=encode_image(draw_digit(7), "PNG"),
         capture_output=True,
     )
     assert result.returncode == 0, result.stderr
@@ -114,15 +114,15 @@ def test_evaluate_prints_accuracy_confusion_and_calibration_and_draws_the_mistak
         assert sheet.size[0] > 28
 
 
-def test_evaluate_remakes_the_table_of_corruptions_from_mnist_alone(made_mnist, capsys):
+def test_evaluate_remakes_the_table_of_corruptions_from_mnist_alone(tiny_mnist, capsys):
     tables = []
     for _ in range(2):
-        assert run("evaluate", "--robustness", "--data_dir", made_mnist.folder) == 0
+        assert run("evaluate", "--robustness", "--data_dir", tiny_mnist.folder) == 0
         tables.append(capsys.readouterr().out)
     assert tables[0] == tables[1], "the same every time"
     rows = dict([cell.strip() for cell in line.strip("|").split("|")][:2] for line in tables[0].splitlines()[2:])
     assert len(rows) == 2 + 1 + 15 + 8 + 2
-    images, labels = read_test_set(made_mnist.folder)
+    images, labels = read_test_set(tiny_mnist.folder)
     spoilt = CORRUPTIONS["spatter"](images, np.random.default_rng(0))
     right = [DigitClassifier()(one).probabilities.argmax() == label for one, label in zip(spoilt, labels, strict=True)]
     assert rows["spatter"] == f"{np.mean(right):.2%}"
@@ -154,7 +154,7 @@ def test_bad_input_gets_one_clear_line_and_status_2(folder, capsys, args, says):
 
 def test_a_thousand_pictures_stream_in_order(tmp_path, capsys):
     for index in range(600):
-        drawn((1, 7)[index % 2], 24 + index % 3).convert("L").save(tmp_path / f"{index:04}.png")
+        draw_digit((1, 7)[index % 2], 24 + index % 3).convert("L").save(tmp_path / f"{index:04}.png")
     assert run("predict", tmp_path, "--format", "csv") == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [row["file"] for row in rows] == sorted(str(path) for path in tmp_path.glob("*.png"))
@@ -163,7 +163,7 @@ def test_a_thousand_pictures_stream_in_order(tmp_path, capsys):
 def reading(label, confidence, guess):
     probabilities = np.full(10, (1 - confidence) / 9, np.float32)
     probabilities[guess] = confidence
-    return Reading("x", label, Prediction(guess, probabilities, confidence, np.zeros((28, 28), np.float32)))
+    return LabeledPrediction("x", label, Prediction(guess, probabilities, confidence, np.zeros((28, 28), np.float32)))
 
 
 def test_the_calibration_error_agrees_with_arithmetic_by_hand():
@@ -174,6 +174,6 @@ def test_the_calibration_error_agrees_with_arithmetic_by_hand():
 
 def test_the_confusion_counts_no_digit_in_a_column_of_its_own():
     blank = DigitClassifier()(np.zeros((5, 5), np.uint8))
-    table = confusion([reading(3, 0.9, 4), Reading("x", 3, blank)])
+    table = confusion([reading(3, 0.9, 4), LabeledPrediction("x", 3, blank)])
     assert table[3, 4] == table[3, 10] == 1
     assert table.sum() == 2

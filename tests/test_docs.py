@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from benchmarks import page
-from digitnet.trainer import TrainCLI
+from digitnet.training.cli import TrainingCLI
 from tests.conftest import ROOT
-from tests.test_classifier import drawn
+from tests.images import draw_digit
 
 PAGES = [
     ROOT / "README.md", ROOT / "checkpoints" / "release" / "MODEL_CARD.md",
@@ -54,7 +54,7 @@ def test_train_py_takes_the_options_that_readme_gives(command, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["train.py"])
     with pytest.raises(SystemExit) as stop:
-        TrainCLI([*command.partition("train.py ")[2].split(), "--print_config"])
+        TrainingCLI([*command.partition("train.py ")[2].split(), "--print_config"])
     assert stop.value.code == 0
     assert "max_epochs:" in capsys.readouterr().out
 
@@ -69,7 +69,7 @@ def pictures(tmp_path):
         7: ("scans/b.png", "folder/7/b.png"),
     }.items():
         for name in names:
-            drawn(label, 280).save(tmp_path / name)
+            draw_digit(label, 280).save(tmp_path / name)
     with tarfile.open(tmp_path / "scans.tar", "w") as tar:
         tar.add(tmp_path / "scans", "scans")
     return tmp_path

@@ -13,12 +13,12 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from digitnet import DigitClassifier
-from digitnet.checkpoint import load_digitnet
-from digitnet.corruptions import CORRUPTIONS
-from digitnet.evaluation import Reading, calibration_error
-from digitnet.export import made_pictures, reader_with_weights
-from digitnet.mnist import read_test_set
-from digitnet.trainer import TrainCLI
+from digitnet.data.mnist import read_test_set
+from digitnet.evaluation.corruptions import CORRUPTIONS
+from digitnet.evaluation.metrics import LabeledPrediction, calibration_error
+from digitnet.export.graph import reader_with_weights, sample_images
+from digitnet.model.checkpoint import load_model
+from digitnet.training.cli import TrainingCLI
 from tests.conftest import ROOT
 
 RELEASE = ROOT / "checkpoints" / "release"
@@ -39,29 +39,31 @@ def metrics():
 
 
 @pytest.fixture(scope="module")
-def test_set_read(real_mnist, read):
+def test_set_read(mnist_dir, read):
     """Each test image as the file reads it: Readings."""
-    images, labels = read_test_set(real_mnist)
-    predictions = [p for part in np.array_split(images[..., None], 20) for p in read.read_batch(part)]
-    return [Reading(str(i), int(label), p) for i, (p, label) in enumerate(zip(predictions, labels, strict=True))]
+    images, labels = read_test_set(mnist_dir)
+    predictions = [p for part in np.array_split(images[..., None], 20) for p in read.predict_batch(part)]
+    return [
+        LabeledPrediction(str(i), int(label), p) for i, (p, label) in enumerate(zip(predictions, labels, strict=True))
+    ]
 
 
 def test_the_file_was_made_from_the_checkpoint_beside_it():
     proto = onnx.load(RELEASE / "digitnet.onnx")
     metadata = {entry.key: entry.value for entry in proto.metadata_props}
     assert metadata["checkpoint_sha256"] == hashlib.sha256((RELEASE / "digitnet.ckpt").read_bytes()).hexdigest()
-    model = load_digitnet(RELEASE / "digitnet.ckpt")
+    model = load_model(RELEASE / "digitnet.ckpt")
     assert metadata["threshold"] == f"{model.threshold.item():.4f}"
     assert metadata["temperature"] == f"{model.temperature.item():.4f}"
 
 
 def test_the_file_reads_as_the_checkpoint_does(read):
     # With the checkpoint's weights in as many bits as the file has; raises where they differ by more than that.
-    reader = reader_with_weights(load_digitnet(RELEASE / "digitnet.ckpt"), onnx.load(RELEASE / "digitnet.onnx"))
-    for image in made_pictures(3, seed=5):
+    reader = reader_with_weights(load_model(RELEASE / "digitnet.ckpt"), onnx.load(RELEASE / "digitnet.onnx"))
+    for image in sample_images(3, seed=5):
         with torch.inference_mode():
             wanted = reader(torch.from_numpy(image))[0].numpy()
-        met = np.stack([prediction.probabilities for prediction in read.read_batch(image)])
+        met = np.stack([prediction.probabilities for prediction in read.predict_batch(image)])
         np.testing.assert_allclose(met, wanted, rtol=0, atol=1e-5)
 
 
@@ -72,8 +74,8 @@ def test_the_checkpoint_holds_weights_and_hyper_parameters_only():
 
 def test_the_config_is_one_that_train_py_takes_and_names_no_path_of_the_machine_it_was_made_on(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train.py"])  # Lightning warns where both it and args are given
-    cli = TrainCLI(["--config", str(RELEASE / "config.yaml")])
-    assert dict(cli.model.hparams) == dict(load_digitnet(RELEASE / "digitnet.ckpt").hparams)
+    cli = TrainingCLI(["--config", str(RELEASE / "config.yaml")])
+    assert dict(cli.model.hparams) == dict(load_model(RELEASE / "digitnet.ckpt").hparams)
     assert cli.config.trainer.default_root_dir == "."
     assert cli.config.data.data_dir == "data"
 
@@ -96,12 +98,12 @@ def test_its_probabilities_mean_what_they_say(test_set_read):
     assert calibration_error(test_set_read) <= 0.005
 
 
-def test_it_reads_spoilt_digits(real_mnist, read):
-    images, labels = read_test_set(real_mnist)
+def test_it_reads_spoilt_digits(mnist_dir, read):
+    images, labels = read_test_set(mnist_dir)
     shares = []
     for make in CORRUPTIONS.values():
         spoilt = make(images[:500], np.random.default_rng(0))[..., None]
-        shares.append(np.mean([p.probabilities.argmax() for p in read.read_batch(spoilt)] == labels[:500]))
+        shares.append(np.mean([p.probabilities.argmax() for p in read.predict_batch(spoilt)] == labels[:500]))
     assert np.mean(shares) >= 0.96  # 0.965 on all test images; here it is of a twentieth of them
 
 

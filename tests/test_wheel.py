@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 from digitnet import DigitClassifier
-from digitnet.classifier import released_model
+from digitnet.inference.classifier import released_model_path
 from tests.conftest import ROOT
-from tests.test_classifier import drawn
-from tests.test_framing import made_picture
+from tests.images import draw_digit, random_image
 
 OLDEST = "onnxruntime==1.17.*"
 
@@ -59,7 +58,7 @@ def test_the_wheel_carries_the_released_model_and_no_tests(installed):
 
 
 def test_in_an_empty_environment_without_torch_it_reads_a_png(installed, tmp_path):
-    drawn().save(tmp_path / "seven.png")
+    draw_digit().save(tmp_path / "seven.png")
     program = (
         "import importlib.util as i, onnxruntime, digitnet; assert not i.find_spec('torch');"
         "print(onnxruntime.__version__, digitnet.DigitClassifier()('seven.png').label)"
@@ -70,7 +69,7 @@ def test_in_an_empty_environment_without_torch_it_reads_a_png(installed, tmp_pat
 
 
 def test_the_command_is_installed_and_reads_a_png(installed, tmp_path):
-    drawn().save(tmp_path / "seven.png")
+    draw_digit().save(tmp_path / "seven.png")
     assert outside(installed[0], "-m", "digitnet", "predict", "seven.png", cwd=tmp_path).startswith("7 ")
     command = subprocess.run(
         [installed[0].with_name("digitnet"), "predict", "seven.png"], cwd=tmp_path, capture_output=True, text=True
@@ -80,8 +79,10 @@ def test_the_command_is_installed_and_reads_a_png(installed, tmp_path):
 
 def test_the_oldest_onnxruntime_gives_what_the_newest_gives(installed, tmp_path):
     random = np.random.default_rng(3)
-    pictures = [made_picture(random, largest=300) for _ in range(200)] + [np.asarray(drawn(digit)) for digit in (1, 7)]
-    here = DigitClassifier(released_model())(pictures)
+    pictures = [random_image(random, largest=300) for _ in range(200)] + [
+        np.asarray(draw_digit(digit)) for digit in (1, 7)
+    ]
+    here = DigitClassifier(released_model_path())(pictures)
     np.savez(tmp_path / "pictures.npz", *pictures)
     program = (
         "import numpy as np, digitnet; pictures = np.load('pictures.npz'); read = digitnet.DigitClassifier();"

@@ -19,12 +19,12 @@ import pyarrow.dataset
 import ray
 from pyarrow import fs
 
-from digitnet import DigitClassifier, DigitnetError, PictureError
-from digitnet.classifier import MOST_BYTES
+from digitnet import DigitClassifier, DigitnetError, ImageError
 from digitnet.errors import ConfigError, one_line_errors
-from digitnet.output import columns
-from digitnet.pipeline import read_block
-from digitnet.sources import BLOCK, ENDINGS, Block
+from digitnet.inference.batch import predict_chunk
+from digitnet.inference.classifier import MAX_FILE_BYTES
+from digitnet.inference.sources import BLOCK, IMAGE_SUFFIXES, Block
+from digitnet.inference.writers import columns
 
 RESULTS = pa.schema({"label": pa.int8(), "confidence": pa.float32(), "error": pa.string()})
 # Of a CPU. An actor keeps one busy, but where machines died the others have room for twice as many, and for the tasks.
@@ -44,17 +44,17 @@ class ReadDigits:
         names = given["file"] if "file" in given else ["image"] * len(batch)
         pictures = given["image"] if "image" in given else [self.read(name) for name in names]
         pictures = [picture["bytes"] if isinstance(picture, dict) else picture for picture in pictures]
-        results = columns(read_block(self.classifier, Block(names, pictures)), all_digits=False)
+        results = columns(predict_chunk(self.classifier, Block(names, pictures)), all_digits=False)
         for field in RESULTS:
             batch = batch.append_column(field, pa.array(results[field.name], field.type))
         return batch.drop_columns("image") if "image" in given else batch
 
-    def read(self, path: str) -> bytes | PictureError:
+    def read(self, path: str) -> bytes | ImageError:
         try:
             with self.filesystem.open_input_stream(path) as file:
-                return file.read(MOST_BYTES + 1)  # one more than is allowed, so that it is refused
+                return file.read(MAX_FILE_BYTES + 1)  # one more than is allowed, so that it is refused
         except OSError as error:  # one row, where `ray.data.read_binary_files` would end the job
-            return PictureError(f"{path}: {error}")
+            return ImageError(f"{path}: {error}")
 
 
 def files_at(place: str) -> tuple[fs.FileSystem, str, list[str]]:
@@ -113,14 +113,16 @@ def main(args: list[str] | None = None) -> None:
         raise ConfigError(f"{options.output} holds {there[0]} already; name another folder")
     filesystem, _, files = files_at(options.source)
     tables = [file for file in files if file.endswith(".parquet")]
-    pictures = [{"file": file} for file in files if os.path.splitext(file)[1].lower() in ENDINGS]
+    pictures = [{"file": file} for file in files if os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES]
     if tables and pictures:
         raise ConfigError(
             f"{options.source} holds pictures and Parquet, {len(pictures):,} and {len(tables):,}; name one"
         )
     count = count_rows(options.source, tables, filesystem) if tables else len(pictures)
     if not count:
-        raise ConfigError(f"{options.source}: no rows of Parquet there, nor pictures ({', '.join(sorted(ENDINGS))})")
+        raise ConfigError(
+            f"{options.source}: no rows of Parquet there, nor pictures ({', '.join(sorted(IMAGE_SUFFIXES))})"
+        )
 
     alone = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"} if options.address == "local" else {}
     try:

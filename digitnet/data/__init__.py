@@ -1,0 +1,1 @@
+"""MNIST, synthetic digits, augmentation and degradation."""

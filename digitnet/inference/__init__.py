@@ -1,0 +1,1 @@
+"""Predict digits with onnxruntime, numpy and Pillow; nothing here imports torch."""

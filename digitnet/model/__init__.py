@@ -1,0 +1,1 @@
+"""The network, the framing in front of it, its calibration, and its checkpoints."""

@@ -1,0 +1,634 @@
+"""The sketchpad as people meet it: a real server, a real browser, real programs that call it."""
+
+import base64
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import ROOT
+
+pytest.importorskip("gradio", reason="needs Gradio: pip install '.[app]'")
+
+PATH = str(ROOT)  # what the app is imported from
+NO_DIGIT = "\N{EN DASH}"
+ONE = [[(0.5, 0.2), (0.48, 0.8)]]
+SEVEN = [[(0.28, 0.25), (0.7, 0.24), (0.55, 0.5), (0.42, 0.8)]]
+JSON = {"Content-Type": "application/json"}
+ZERO = [[(0.5 + 0.2 * np.sin(t), 0.5 - 0.28 * np.cos(t)) for t in np.linspace(0, 2 * np.pi, 40)]]
+
+
+class App:
+    """`python app.py` as a process of its own, in a folder of its own."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.folder, self.url = folder, f"http://127.0.0.1:{self.port}/"
+        self.process = subprocess.Popen(
+            [sys.executable, str(ROOT / "app.py"), "--no-open", f"--port={self.port}", *options],
+            cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env={**os.environ, "PYTHONPATH": PATH},
+        )  # fmt: skip
+        self.said = ""
+        assert self.process.stdout is not None
+        while "Draw on" not in self.said:
+            line = self.process.stdout.readline()
+            assert line, f"the app ended: {self.said}"
+            self.said += line
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(timeout=20)
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory):
+    app = App(tmp_path_factory.mktemp("app"))
+    yield app
+    app.process.kill()
+    app.process.wait()
+    app.process.stdout.close()
+
+
+@pytest.fixture
+def page(pages, app):
+    return opened(pages, app)
+
+
+def opened(pages, app, **options):
+    page = pages.open(app.url, **options)
+    page.get_by_role("button", name="Clear").wait_for()
+    return page
+
+
+def draw(page, strokes, pen_up=True) -> None:
+    box = page.locator("canvas:visible").bounding_box()
+    for stroke in strokes:
+        (x, y), *rest = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in stroke]
+        page.mouse.move(x, y)
+        page.mouse.down()
+        for x, y in rest:
+            page.mouse.move(x, y, steps=4)
+        if pen_up:
+            page.mouse.up()
+
+
+def shows(page, digit: str) -> None:
+    page.wait_for_function("digit => document.querySelector('[data-testid=digit]').textContent === digit", arg=digit)
+
+
+def status(page) -> str:
+    return page.locator(".status").inner_text()
+
+
+def seen(page) -> np.ndarray:
+    source = page.get_by_test_id("seen").get_attribute("src")
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))))
+
+
+def settled(page) -> np.ndarray:
+    """What is seen once all is answered that was drawn: for a second nothing changes."""
+    page.evaluate("() => { window.last = null; }")
+    page.wait_for_function(
+        """() => {
+            const { src } = document.querySelector("[data-testid=seen]");
+            if (window.last?.src !== src) window.last = { src, since: performance.now() };
+            return performance.now() - window.last.since > 1000;
+        }"""
+    )
+    return seen(page)
+
+
+def test_a_page_without_a_drawing_says_so(page):
+    shows(page, NO_DIGIT)
+    assert status(page) == "Nothing drawn yet"
+    assert page.locator(".bars li").count() == 10
+    assert not seen(page).any()
+    assert "of MNIST's test set" in page.locator(".model").inner_text()
+
+
+@pytest.mark.parametrize(("strokes", "digit"), [(ONE, "1"), (ZERO, "0"), (SEVEN, "7")])
+def test_a_drawn_digit_is_read_with_how_sure_that_is(page, strokes, digit):
+    draw(page, strokes)
+    shows(page, digit)
+    assert re.fullmatch(r"\d+\.\d % sure", status(page))
+    assert page.locator(".bars li.first b").inner_text() == digit
+    assert seen(page).shape == (28, 28)
+    assert seen(page).max() == 255
+    assert re.search(r"[\d.]+ ms", page.locator(".model").inner_text())
+
+
+def test_it_is_read_before_the_pen_is_up(page):
+    draw(page, ONE, pen_up=False)
+    shows(page, "1")
+    page.mouse.up()
+
+
+def test_a_dot_shows_and_is_read(page):
+    box = page.locator("canvas:visible").bounding_box()
+    page.mouse.click(box["x"] + 100, box["y"] + 100)
+    page.wait_for_function("() => document.querySelector('.status').textContent !== 'Nothing drawn yet'")
+    assert ink_on_pad(page) > 100
+    assert seen(page).any()
+
+
+def test_undo_takes_back_a_stroke_by_button_and_by_key(page):
+    draw(page, ONE)
+    shows(page, "1")
+    one = settled(page)
+    draw(page, [[(0.2, 0.5), (0.8, 0.5)]])
+    assert (settled(page) != one).any()
+    page.get_by_role("button", name="Undo").click()
+    assert (settled(page) == one).all()
+    shows(page, "1")
+    page.keyboard.press("Control+z")
+    shows(page, NO_DIGIT)
+    assert status(page) == "Nothing drawn yet"
+    assert page.get_by_role("button", name="Undo").is_disabled()
+    assert page.evaluate("document.activeElement.className") == "width"  # the keyboard's place is near, not lost
+
+
+def test_what_is_no_digit_is_said_with_the_bars_still_there(page):
+    draw(page, [[(0.5, 0.15), (0.5, 0.85)], [(0.2, 0.3), (0.8, 0.7)], [(0.8, 0.3), (0.2, 0.7)]])  # an asterisk
+    settled(page)
+    assert status(page) == "This does not look like a digit"
+    shows(page, NO_DIGIT)
+    shares = [float(text.removesuffix(" %")) for text in page.locator(".bars span").all_inner_texts()]
+    assert len(shares) == 10
+    assert sum(shares) == pytest.approx(100, abs=0.5)
+
+
+def test_after_clear_another_digit_can_be_drawn(page):
+    draw(page, ONE)
+    shows(page, "1")
+    page.get_by_role("button", name="Clear").click()
+    shows(page, NO_DIGIT)
+    draw(page, ZERO)
+    shows(page, "0")
+
+
+def test_clear_during_a_stroke_ends_it(page):
+    draw(page, [[(0.5, 0.2), (0.5, 0.5)]], pen_up=False)
+    page.get_by_role("button", name="Clear").focus()
+    page.keyboard.press("Enter")
+    page.mouse.move(300, 300, steps=5)
+    page.mouse.up()
+    shows(page, NO_DIGIT)
+    draw(page, ZERO)
+    shows(page, "0")
+
+
+def test_an_answer_that_comes_late_does_not_show_on_the_other_tab(page):
+    draw(page, ONE)
+    shows(page, "1")
+    page.get_by_role("tab", name="Picture").click()
+    page.get_by_role("button", name="Example 6").wait_for()
+    page.route("**/component_server*", lambda route: (time.sleep(1), route.continue_()))
+    page.get_by_role("button", name="Example 6").click()
+    page.get_by_role("tab", name="Draw").click()
+    shows(page, "1")
+    page.wait_for_timeout(1800)
+    shows(page, "1")
+    page.unroute_all(behavior="wait")
+    page.get_by_role("tab", name="Picture").click()
+    shows(page, "6")
+
+
+def test_where_the_app_was_stopped_the_page_says_so(browser, tmp_path):
+    app = App(tmp_path)
+    page = browser.new_page()  # its failing requests are errors on the console, and wanted here
+    page.goto(app.url)
+    page.get_by_role("button", name="Clear").wait_for()
+    draw(page, ONE)
+    shows(page, "1")
+    app.stop()
+    app.process.stdout.close()
+    draw(page, [[(0.2, 0.5), (0.8, 0.5)]])
+    page.get_by_text("No answer: has the app been stopped?").wait_for()
+    shows(page, NO_DIGIT)
+    assert page.get_by_role("button", name="It is a 4").is_disabled()
+    page.close()
+
+
+def test_a_stroke_may_leave_the_square_and_come_back(page):
+    draw(page, [[(0.5, 0.15), (0.5, 1.1), (0.6, 1.15), (0.5, 0.9)]])
+    shows(page, "1")
+
+
+def test_the_pen_can_be_made_wider(page):
+    draw(page, ONE)
+    shows(page, "1")
+    thin = page.evaluate("() => document.querySelector('canvas').toDataURL().length") and ink_on_pad(page)
+    page.get_by_role("button", name="Clear").click()
+    page.get_by_label("Pen width").fill("14")
+    draw(page, ONE)
+    assert ink_on_pad(page) > 1.5 * thin
+
+
+def ink_on_pad(page) -> int:
+    page.wait_for_timeout(200)
+    return page.evaluate(
+        """() => {
+            const pad = document.querySelector("canvas");
+            const { data } = pad.getContext("2d").getImageData(0, 0, pad.width, pad.height);
+            return data.filter((level, i) => i % 4 === 0 && level < 128).length;
+        }"""
+    )
+
+
+def test_a_finger_draws_on_a_phone_and_does_not_scroll_the_page(pages, app):
+    page = opened(pages, app, viewport={"width": 390, "height": 700}, has_touch=True, is_mobile=True)
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 390
+    box = page.locator("canvas:visible").bounding_box()
+    touch = page.context.new_cdp_session(page)
+
+    def at(x, y):
+        return [{"x": box["x"] + x * box["width"], "y": box["y"] + y * box["height"]}]
+
+    touch.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": at(0.5, 0.85)})
+    for step in range(12):
+        touch.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": at(0.5, 0.85 - 0.06 * step)})
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    shows(page, "1")
+    assert page.evaluate("() => scrollY") == 0
+
+
+def test_the_page_is_dark_where_the_system_is_and_the_paper_stays_white(pages, app):
+    page = opened(pages, app, color_scheme="dark")
+    luminance = "e => getComputedStyle(e).backgroundColor.match(/[0-9.]+/g).slice(0, 3).map(Number)"
+    assert max(page.locator("body").evaluate(luminance)) < 60
+    assert page.locator("canvas:visible").evaluate(luminance) == [255, 255, 255]
+
+
+def test_a_picture_is_read_and_what_is_none_is_said(page, tmp_path, app):
+    page.get_by_role("tab", name="Picture").click()
+    picture = Image.new("RGB", (300, 200), (250, 250, 240))
+    picture.paste((20, 20, 60), (140, 40, 160, 170))
+    picture.save(tmp_path / "one.jpg")
+    page.locator("input[type=file]").set_input_files(tmp_path / "one.jpg")
+    shows(page, "1")
+    (tmp_path / "text.png").write_text("this is no picture")
+    page.locator("input[type=file]").set_input_files(tmp_path / "text.png")
+    page.get_by_text("Not a picture in one of the formats").wait_for()
+    shows(page, NO_DIGIT)
+    page.locator("input[type=file]").set_input_files(tmp_path / "one.jpg")
+    shows(page, "1")
+
+
+def test_a_picture_can_be_pasted(page):
+    page.get_by_role("tab", name="Picture").click()
+    page.get_by_role("button", name="Choose a picture").wait_for()
+    page.evaluate(
+        """async () => {
+            const canvas = new OffscreenCanvas(200, 200), pen = canvas.getContext("2d");
+            pen.fillStyle = "white"; pen.fillRect(0, 0, 200, 200);
+            pen.fillStyle = "black"; pen.fillRect(92, 30, 16, 140);
+            const data = new DataTransfer();
+            data.items.add(new File([await canvas.convertToBlob()], "one.png", { type: "image/png" }));
+            document.dispatchEvent(new ClipboardEvent("paste", { clipboardData: data, bubbles: true }));
+        }"""
+    )
+    shows(page, "1")
+
+
+def test_a_photograph_is_read_and_the_camera_is_off_again(page):
+    page.evaluate(
+        """() => {
+            const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+            window.tracks = [];
+            navigator.mediaDevices.getUserMedia = async (what) => {
+                const stream = await ask(what);
+                window.tracks.push(...stream.getTracks());
+                return stream;
+            };
+        }"""
+    )
+    page.get_by_role("tab", name="Picture").click()
+    page.get_by_role("button", name="Use the camera").click()
+    page.get_by_role("button", name="Take the picture").click()
+    page.wait_for_function("() => document.querySelector('.preview').naturalWidth > 100")
+    page.wait_for_function("() => !document.querySelector('.status').textContent.endsWith('yet')")
+    page.get_by_role("button", name="Use the camera").click()
+    page.get_by_role("button", name="Take the picture").wait_for()
+    page.get_by_role("tab", name="Draw").click()
+    page.wait_for_function("() => window.tracks.every((track) => track.readyState === 'ended')")
+    assert page.evaluate("() => window.tracks.length") == 2
+
+
+def test_the_examples_are_read_where_they_are_shown_and_each_tab_keeps_its_answer(page):
+    draw(page, ONE)
+    shows(page, "1")
+    page.get_by_role("tab", name="Picture").click()
+    for digit in "0369":
+        page.get_by_role("button", name=f"Example {digit}").click()
+        shows(page, digit)
+        assert page.locator(".preview").is_visible()
+    page.get_by_role("tab", name="Draw").click()
+    shows(page, "1")
+    page.get_by_role("tab", name="Picture").click()
+    shows(page, "9")
+
+
+def test_a_tab_with_nothing_on_it_shows_no_answer_of_the_other(page):
+    page.get_by_role("tab", name="Picture").click()
+    page.get_by_text("No picture yet").wait_for()
+    page.get_by_role("button", name="Example 3").click()
+    shows(page, "3")
+    page.get_by_role("tab", name="Draw").click()
+    page.get_by_text("Nothing drawn yet").wait_for()
+    shows(page, NO_DIGIT)
+    assert page.get_by_role("button", name="It is a 3").is_disabled()
+    assert not seen(page).any()
+
+
+def test_a_file_too_large_and_a_camera_refused_say_so_and_leave_no_answer_of_before(page):
+    draw(page, ONE)
+    shows(page, "1")
+    page.get_by_role("tab", name="Picture").click()
+    page.get_by_role("button", name="Example 7").click()
+    shows(page, "7")
+    large = {"name": "large.png", "mimeType": "image/png", "buffer": bytes(20_000_001)}
+    page.locator("input[type=file]").set_input_files(large)
+    page.get_by_text("large.png has 20,000,001 bytes; at most 20,000,000 are read").wait_for()
+    shows(page, NO_DIGIT)
+    assert page.get_by_role("button", name="It is a 7").is_disabled()
+    assert not seen(page).any()
+    page.evaluate(
+        "() => { navigator.mediaDevices.getUserMedia = async () => { throw new Error('Permission denied'); }; }"
+    )
+    page.get_by_role("button", name="Use the camera").click()
+    page.get_by_text("The camera cannot be used: Permission denied").wait_for()
+    shows(page, NO_DIGIT)
+
+
+def test_a_correction_is_kept_when_asked_and_can_be_evaluated(page, app):
+    draw(page, SEVEN)
+    shows(page, "7")
+    corrections = app.folder / "corrections"
+    assert not corrections.exists()
+    page.get_by_role("button", name="It is a 4").click()
+    page.get_by_text("Kept as").wait_for()
+    (kept,) = corrections.rglob("*.png")
+    assert re.fullmatch(r"corrections/4/\d{8}T\d{6}-[0-9a-f]{12}\.png", str(kept.relative_to(app.folder)))
+    command = [sys.executable, "-m", "digitnet", "evaluate", "corrections", "--mistakes", "mistakes.png"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    run = subprocess.run(command, cwd=app.folder, env=environment, capture_output=True, text=True, check=True)
+    assert "1 of 1 wrong" in run.stdout
+
+
+def test_everything_but_the_drawing_is_reached_by_keyboard_and_has_a_name(page):
+    draw(page, ONE)
+    shows(page, "1")
+    reached = []
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        reached.append(
+            page.evaluate("() => document.activeElement.ariaLabel || document.activeElement.textContent.trim()")
+        )
+    for name in ("Undo", "Clear", "Pen width", "It is a 0", "It is a 9", "Draw"):
+        assert name in reached
+    assert all(reached[: reached.index("It is a 9")])
+
+
+# --- programs ---
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory) -> Path:
+    image = Image.new("L", (120, 200), 255)
+    image.paste(0, (52, 30, 66, 170))
+    image.save(path := tmp_path_factory.mktemp("picture") / "picture.png")
+    return path
+
+
+def readme_block(start: str) -> str:
+    """The code block of the README that starts with this."""
+    readme = (ROOT / "README.md").read_text("utf-8")
+    (block,) = [text for text in re.findall(r"```\w+\n(.*?)```", readme, re.DOTALL) if text.startswith(start)]
+    return block
+
+
+def test_the_readmes_python_client_gets_an_answer(app, picture):
+    program = readme_block("import base64").replace("http://127.0.0.1:7860/", app.url)
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=picture.parent, capture_output=True, text=True, check=True
+    )
+    assert run.stdout.startswith("1 ")
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl: apt-get install curl")
+def test_the_readmes_curl_gets_an_answer(app, picture):
+    program = readme_block("event=$(").replace("http://127.0.0.1:7860/", app.url)
+    run = subprocess.run(["bash", "-c", program], cwd=picture.parent, capture_output=True, text=True, check=True)
+    (answer,) = json.loads(run.stdout.partition("data: ")[2])
+    assert answer["label"] == 1
+    assert len(answer["probabilities"]) == 10
+
+
+def test_bad_calls_get_a_message_and_the_app_goes_on(app, picture):
+    from gradio_client import Client
+    from gradio_client.exceptions import AppError
+
+    client = Client(app.url, verbose=False)
+    try:
+        for sent in (
+            "/etc/passwd",
+            "file:///etc/passwd",
+            "data:image/png;base64,%%",
+            7,
+            None,
+            {"path": "/etc/passwd"},
+            [],
+        ):
+            with pytest.raises(AppError, match=r"data URI|base64|No picture"):
+                client.predict(sent, api_name="/predict")
+        good = "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()
+        assert client.predict(good, api_name="/predict")["label"] == 1
+    finally:
+        client.close()
+
+
+def test_a_request_of_eighty_megabytes_is_refused(app):
+    import httpx
+
+    answer = httpx.post(f"{app.url}gradio_api/call/predict", content=b"x" * 80_000_000)
+    assert answer.status_code == 413
+    assert httpx.get(app.url).status_code == 200
+
+
+def test_a_posted_file_payload_is_neither_fetched_nor_opened(app):
+    import httpx
+
+    call = f"{app.url}gradio_api/call/predict"
+    for place in ("http://digits.invalid/a.png", "/etc/passwd", f"{ROOT}/README.md", "../x"):
+        payload = {"path": place, "url": place, "meta": {"_type": "gradio.FileData"}}
+        answer = httpx.post(call, json={"data": [payload]})
+        assert answer.status_code == 400
+        assert "send a data URI" in answer.text
+        escaped = json.dumps({"data": [payload]}).replace("File", "\\u0046ile")
+        assert httpx.post(call, content=escaped, headers=JSON).status_code == 400
+        for encoding in ("utf-16", "utf-16-le", "utf-32-be"):  # json.loads tells them apart by itself
+            assert (
+                httpx.post(call, content=json.dumps({"data": [payload]}).encode(encoding), headers=JSON).status_code
+                == 400
+            )
+        sent = {"data": [payload], "fn_index": 0, "session_hash": "x"}
+        for route in ("gradio_api/api/predict", "api/predict/", "run/predict/", "run/0", "gradio_api/run/x",
+                      "gradio_api/queue/join/", "gradio_api/component_server", "gradio_api/stream/x"):  # fmt: skip
+            answer = httpx.post(app.url + route, json=sent, follow_redirects=True)
+            assert answer.status_code in (400, 404, 405), route
+
+
+def test_json_may_write_a_slash_with_a_backslash_as_php_does(app, picture):
+    import httpx
+
+    uri = "data:image\\/png;base64," + base64.b64encode(picture.read_bytes()).decode()
+    answer = httpx.post(f"{app.url}gradio_api/call/predict", content=f'{{"data": ["{uri}"]}}', headers=JSON)
+    assert answer.status_code == 200
+    said = httpx.get(f"{app.url}gradio_api/call/predict/{answer.json()['event_id']}").text
+    assert json.loads(said.partition("data: ")[2])[0]["label"] == 1
+
+
+def test_a_body_that_does_not_say_its_size_is_refused_too(app):
+    import httpx
+
+    chunks = (b"x" * 2**20 for _ in range(40))
+    assert httpx.post(f"{app.url}gradio_api/call/predict", content=chunks).status_code == 413
+
+
+def test_pages_of_other_sites_and_uploads_get_no_answer(app, picture):
+    import httpx
+
+    call, sent = f"{app.url}gradio_api/call/predict", {"data": ["x"]}
+    assert httpx.post(call, json=sent, headers={"Origin": app.url.rstrip("/")}).status_code == 200
+    assert httpx.post(call, json=sent, headers={"Origin": "http://evil.example"}).status_code == 403
+    assert httpx.post(call, json=sent, headers={"Host": "evil.example"}).status_code == 400
+    with open(picture, "rb") as file:
+        assert httpx.post(f"{app.url}gradio_api/upload", files={"files": file}).status_code == 403
+
+
+def test_it_can_be_told_to_answer_to_one_host_name(tmp_path):
+    import httpx
+
+    app = App(tmp_path, "--allow-host=digits.example")
+    for host, status in (("digits.example", 200), ("other.example", 400)):
+        assert httpx.get(app.url, headers={"Host": host}).status_code == status
+    assert app.stop() == 130
+    app.process.stdout.close()
+
+
+def test_a_hundred_half_open_connections_do_not_stop_it(app):
+    import httpx
+
+    sockets = [socket.create_connection(("127.0.0.1", app.port)) for _ in range(100)]
+    for connection in sockets:
+        connection.sendall(b"POST /gradio_api/call/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\n{")
+    try:
+        assert httpx.get(app.url, timeout=10).status_code == 200
+    finally:
+        for connection in sockets:
+            connection.close()
+
+
+def test_no_file_of_the_machine_is_served(app):
+    import httpx
+
+    for path in (f"{ROOT}/pyproject.toml", "/etc/passwd", f"{app.folder}/corrections"):
+        assert httpx.get(f"{app.url}gradio_api/file={path}").status_code in (403, 404)
+
+
+# --- the network and load ---
+
+RECORDER = """
+import sys
+
+def look(event, args):
+    host = args[0] if event == "socket.getaddrinfo" else args[1][0] if event == "socket.connect" else None
+    if isinstance(host, (str, bytes)) and str(host) not in ("127.0.0.1", "::1", "localhost", "0.0.0.0", ""):
+        with open("strangers.txt", "a") as file:
+            file.write(f"{event} {host}\\n")
+
+sys.addaudithook(look)
+"""
+
+
+def test_the_server_asks_nothing_of_the_network_from_start_to_stop(tmp_path, picture, monkeypatch):
+    (tmp_path / "hook").mkdir()
+    (tmp_path / "hook" / "sitecustomize.py").write_text(RECORDER)
+    monkeypatch.setattr("tests.test_app.PATH", f"{tmp_path / 'hook'}{os.pathsep}{ROOT}")
+    probe = "import socket\ntry: socket.getaddrinfo('digits.invalid', 80)\nexcept OSError: pass"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "hook")}
+    subprocess.run([sys.executable, "-c", probe], cwd=tmp_path, env=environment, check=True)
+    assert "digits.invalid" in (tmp_path / "strangers.txt").read_text()  # the recorder sees what it should
+    (tmp_path / "strangers.txt").unlink()
+    app = App(tmp_path)
+    program = readme_block("import base64").replace("http://127.0.0.1:7860/", app.url)
+    subprocess.run([sys.executable, "-c", program], cwd=picture.parent, capture_output=True, check=True)
+    app.stop()
+    app.process.stdout.close()
+    assert not (tmp_path / "strangers.txt").exists()
+
+
+def test_many_clients_at_once_all_get_their_answer_and_nothing_is_left_behind():
+    command = [sys.executable, str(ROOT / "benchmarks" / "app_load.py")]
+    command += ["--requests=200", "--clients=20", "--each=5", "--strokes=0"]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "| 20 clients, 5 predictions each: failed | 0 (" in run.stdout
+    assert run.stdout.count("| 4 clients, 12 predictions each: failed | 0 (") == 4
+    assert "| files left behind | 0 |" in run.stdout
+
+
+# --- the command ---
+
+
+def failing(*options: str) -> tuple[int, str]:
+    run = subprocess.run([sys.executable, str(ROOT / "app.py"), "--no-open", *options], capture_output=True, text=True)
+    return run.returncode, run.stderr
+
+
+def test_a_busy_port_gets_one_clear_line(app):
+    status, said = failing(f"--port={app.port}")
+    assert status == 2
+    assert said.count("\n") == 1
+    assert f"port {app.port}" in said
+
+
+def test_an_address_that_cannot_be_served_on_gets_one_clear_line():
+    for option, says in (
+        ("--host=digits.invalid", "digits.invalid"), ("--host=::1", "IPv4"), ("--port=70000", "from 1 to 65535"),
+    ):  # fmt: skip
+        status, said = failing(option)
+        assert status == 2
+        assert said.count("\n") == 1
+        assert says in said
+
+
+@pytest.mark.parametrize("model", ["none.onnx", str(ROOT / "README.md"), str(ROOT)])
+def test_a_missing_or_damaged_model_gets_one_clear_line(model):
+    status, said = failing(f"--model={model}")
+    assert status == 2
+    assert said.count("\n") == 1
+    assert model in said
+
+
+def test_ctrl_c_ends_it_at_once(tmp_path):
+    app = App(tmp_path)
+    start = time.monotonic()
+    assert app.stop() == 130
+    assert time.monotonic() - start < 10
+    assert "Traceback" not in app.process.stdout.read()
+    app.process.stdout.close()
+    assert [*tmp_path.iterdir()] == []

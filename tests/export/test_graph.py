@@ -1,0 +1,147 @@
+import hashlib
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+
+import export
+from digitnet.export.graph import OUTPUT_DOCS, Reader, build_onnx, sample_images
+from digitnet.model.checkpoint import load_model
+from digitnet.training.module import DigitNet
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A network of random weights: what is claimed here holds of any."""
+    torch.manual_seed(0)
+    model = DigitNet()
+    path = tmp_path_factory.mktemp("checkpoint") / "some.ckpt"
+    torch.save({"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams)}, path)
+    return path
+
+
+@pytest.fixture
+def run(checkpoint, tmp_path, tiny_mnist):
+    """Runs export.py's main on the random network and made data; returns the bytes of the file."""
+
+    def run(*options):
+        output = tmp_path / "out" / "some.onnx"
+        export.main([f"--checkpoint={checkpoint}", f"--output={output}", f"--data_dir={tiny_mnist.folder}", *options])
+        return output.read_bytes()
+
+    run.output = tmp_path / "out" / "some.onnx"
+    return run
+
+
+def fails(run, *options, capsys):
+    with pytest.raises(SystemExit) as caught:
+        run(*options)
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert lines[-1].startswith("error: ")
+    return caught.value.code, lines[-1]
+
+
+@pytest.mark.parametrize(("weights", "most"), [("float32", 1_000_000), ("float16", 500_000), ("int8", 300_000)])
+def test_the_file_is_small_whole_and_says_what_it_is(run, checkpoint, weights, most):
+    content = run(f"--weights={weights}")
+    assert len(content) <= most
+    assert [path.name for path in run.output.parent.iterdir()] == ["some.onnx"], "no sidecar"
+    proto = onnx.load_from_string(content)
+    onnx.checker.check_model(proto, full_check=True)
+    assert [(entry.domain, entry.version) for entry in proto.opset_import] == [("", 18)]
+    assert proto.ir_version <= 9
+    kinds = [node.op_type for node in proto.graph.node]
+    assert [kinds.count(kind) for kind in ("Conv", "MaxPool", "Gemm", "BatchNormalization")] == [2, 2, 2, 0]
+    for trace in (b"/home", b"/tmp", b"site-packages", b".py"):
+        assert trace not in content
+    metadata = {entry.key: entry.value for entry in proto.metadata_props}
+    assert set(metadata) == {
+        "description", "license", "version", "training_data", "test_accuracy", "threshold", "temperature", "classes",
+        "input", "checkpoint_sha256",
+    }  # fmt: skip
+    assert metadata["checkpoint_sha256"] == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    for value in [*proto.graph.input, *proto.graph.output]:
+        assert value.doc_string
+    assert [output.name for output in proto.graph.output] == list(OUTPUT_DOCS)
+
+
+def test_it_agrees_with_torch_at_any_batch_size_and_picture_size(run, checkpoint):
+    session = ort.InferenceSession(run(), providers=["CPUExecutionProvider"])
+    reader = Reader(load_model(checkpoint)).eval()
+    for batch in (1, 2, 7):
+        for image in sample_images(batch, seed=100 + batch):
+            with torch.inference_mode():
+                wanted = [output.numpy() for output in reader(torch.from_numpy(image))]
+            met = session.run(None, {"image": image})
+            for name, ours, theirs in zip(OUTPUT_DOCS, wanted, met, strict=True):
+                assert theirs.dtype == ours.dtype
+                np.testing.assert_allclose(theirs, ours, rtol=0, atol=0 if name == "label" else 1e-5)
+
+
+def test_the_caller_may_ask_for_the_label_alone(run):
+    session = ort.InferenceSession(run(), providers=["CPUExecutionProvider"])
+    (label,) = session.run(["label"], {"image": np.full((3, 9, 8, 1), 77, np.uint8)})
+    assert label.dtype == np.int32
+    assert label.tolist() == [-1, -1, -1], "blank"
+
+
+def test_a_blank_picture_has_even_probabilities_and_no_ink(run):
+    session = ort.InferenceSession(run(), providers=["CPUExecutionProvider"])
+    probabilities, _, framed, ink = session.run(None, {"image": np.zeros((1, 20, 30, 4), np.uint8)})
+    assert probabilities == pytest.approx(np.full((1, 10), 0.1))
+    assert not framed.any()
+    assert ink == 0
+
+
+@pytest.mark.parametrize("weights", ["float32", "float16", "int8"])
+@pytest.mark.parametrize("layer", ["conv2", "dense2"])
+def test_a_file_with_other_weights_than_the_checkpoints_is_not_written(run, capsys, monkeypatch, weights, layer):
+    run.output.parent.mkdir()
+    run.output.write_bytes(b"an older file")
+
+    def wrong(model, opset):
+        weight = getattr(model, layer).weight.data
+        good = weight.clone()
+        weight *= 1 + 0.02 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
+        graph = build_onnx(model, opset)
+        weight.copy_(good)
+        return graph
+
+    monkeypatch.setattr(export, "build_onnx", wrong)
+    status, line = fails(run, f"--weights={weights}", capsys=capsys)
+    assert status == 1
+    assert "differs from" in line
+    assert run.output.read_bytes() == b"an older file"
+
+
+def test_another_accuracy_than_the_checkpoints_is_not_written(run, capsys, monkeypatch):
+    monkeypatch.setattr(export, "test_accuracy_of", lambda model, data_dir: 0.42)
+    status, line = fails(run, capsys=capsys)
+    assert status == 1
+    assert "MNIST test accuracy of the exported file is" in line
+    assert not run.output.exists()
+
+
+def test_an_opset_that_the_exporter_cannot_make_is_said_not_replaced(run, capsys):
+    status, line = fails(run, "--opset=17", capsys=capsys)
+    assert status == 1
+    assert "opset of the exported file is {'': 18}; wanted {'': 17}" in line
+    assert not run.output.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--opset=20"], "18 is the newest"),
+        (["--checkpoint=no.ckpt"], "No checkpoint no.ckpt"),
+        (["--checkpoint=README.md"], "is damaged or not a checkpoint"),
+        (["--output=README.md/x.onnx"], "README.md"),
+        (["--data_dir=README.md"], "data_dir is README.md, a file"),
+    ],
+)
+def test_bad_input_gets_one_clear_line_and_status_2(run, capsys, options, says):
+    status, line = fails(run, *options, capsys=capsys)
+    assert status == 2
+    assert says in line

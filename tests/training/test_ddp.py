@@ -1,0 +1,150 @@
+"""Two processes on one machine train as one does: torch's gloo, Lightning's own engine."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from digitnet.data.datamodule import MNISTDataModule, WholeBatches
+from digitnet.model.checkpoint import load_model
+from digitnet.training.module import calibrate
+from tests.conftest import ROOT, TRAIN_IMAGES, child_processes
+
+TWO = ("--trainer.strategy=ddp", "--trainer.devices=2")
+
+# train.py with one callback more, which keeps which images each rank trains on in each epoch.
+SEEN = """
+import hashlib, json, sys
+from pathlib import Path
+from lightning import Callback
+from digitnet.data import mnist
+from digitnet.training.cli import TrainingCLI
+
+class Seen(Callback):
+    def on_train_batch_start(self, trainer, model, batch, batch_idx):
+        with open(f"{sys.argv[1]}/{trainer.current_epoch}-{trainer.global_rank}", "a") as file:
+            file.writelines(hashlib.sha256(image.numpy().tobytes()).hexdigest() + "\\n" for image in batch[0])
+
+mnist.MD5.update(json.loads(sys.argv[2]))
+cli = TrainingCLI(sys.argv[3:])
+cli.trainer.callbacks.append(Seen())
+cli.trainer.fit(cli.model, cli.datamodule)
+cli.trainer.test(cli.best_network(), cli.datamodule, verbose=False)
+"""
+
+
+def finished(process):
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    return out
+
+
+def figures(root):
+    return json.loads((root / "reports" / "metrics.json").read_text())
+
+
+@pytest.mark.parametrize("size", [1000, 1001])
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_the_ranks_share_out_the_images_none_twice(size, shuffle):
+    shares = [
+        torch.cat(list(WholeBatches(size, 64, shuffle=shuffle, seed=3, rank=rank, ranks=2))).tolist() for rank in (0, 1)
+    ]
+    assert not set(shares[0]) & set(shares[1])
+    # They step together, so that of shuffled ones an odd one is left out of an epoch: another each time.
+    assert len(shares[0]) + len(shares[1]) == size - (shuffle and size % 2)
+
+
+def torchrun(machine):
+    """The start of a command that trains as one of two machines, both of them this one."""
+    return ["-m", "torch.distributed.run", "--nnodes=2", f"--node-rank={machine}", "--master-addr=127.0.0.1",
+            "--master-port=29571"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("commands", "devices"),
+    [([[]], TWO), ([torchrun(0), torchrun(1)], ("--trainer.strategy=ddp", "--trainer.num_nodes=2"))],
+    ids=["two processes", "two machines"],
+)
+def test_each_image_is_seen_once_an_epoch_by_one_of_two(tiny_mnist, tmp_path, commands, devices):
+    (tmp_path / "seen").mkdir()
+    script = tmp_path / "seen.py"
+    script.write_text(SEEN)
+    options = [
+        *devices,
+        "--trainer.max_epochs=2",
+        "--data.augmentation=false",
+        "--data.synthetic_digits=0",
+        "--data.non_digits=0",
+    ]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, *command, str(script), str(tmp_path / "seen"), json.dumps(tiny_mnist.md5),
+             *tiny_mnist.options(tmp_path / f"run{machine}"), *options],
+            cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        )
+        for machine, command in enumerate(commands)
+    ]  # fmt: skip
+    assert [process.wait(timeout=300) for process in processes] == [0] * len(commands)
+    for epoch in (0, 1):
+        shares = [(tmp_path / "seen" / f"{epoch}-{rank}").read_text().split() for rank in (0, 1)]
+        assert len(shares[0]) == len(shares[1])
+        assert len({*shares[0], *shares[1]}) == len(shares[0]) + len(shares[1]) == TRAIN_IMAGES * 9 // 10
+    # Machines share no folder: the first has all that comes of the run, the test included.
+    assert [(tmp_path / f"run{machine}" / "reports" / "metrics.json").exists() for machine in (0, 1)] == [True, False]
+
+
+def test_two_processes_leave_one_checkpoint_and_one_report_and_learn_as_well_as_one(tiny_mnist, tmp_path):
+    said = finished(tiny_mnist.train(tmp_path / "two", *TWO, "--trainer.max_epochs=2"))
+    assert said.count("Test accuracy") == 1
+    assert said.count("epoch 2/2") == 1
+    assert sorted(path.name for path in (tmp_path / "two" / "checkpoints").iterdir()) == [
+        "best.ckpt", "config.yaml", "last.ckpt",
+    ]  # fmt: skip
+    two = figures(tmp_path / "two")
+    # What two processes measured of the validation images is what one measures.
+    network, data = load_model(tmp_path / "two" / "checkpoints" / "best.ckpt"), MNISTDataModule(tiny_mnist.folder)
+    data.setup("fit")
+    images, labels = data.val_set.tensors
+    with torch.inference_mode():
+        logits = network(images[:, None].float() / 255)
+    assert torch.nn.functional.cross_entropy(logits, labels).item() == pytest.approx(two["val_loss"], rel=1e-4)
+    assert (logits.argmax(1) == labels).float().mean().item() == pytest.approx(two["val_accuracy"], abs=1e-6)
+    for number, wanted in zip((network.temperature, network.threshold), calibrate(logits, labels), strict=True):
+        assert number.item() == pytest.approx(wanted.item(), rel=1e-4)
+    # As many images at a step: each of the two takes a batch of its own.
+    finished(tiny_mnist.train(tmp_path / "one", "--trainer.max_epochs=2", "--data.batch_size=32"))
+    assert figures(tmp_path / "one")["test_accuracy"] == pytest.approx(two["test_accuracy"], abs=0.0015)
+
+    # What two processes measure of one network is what one measures: resumed, only the test set is left to read.
+    last = tmp_path / "two" / "checkpoints" / "last.ckpt"
+    finished(tiny_mnist.train(tmp_path / "two", "--trainer.max_epochs=2", f"--ckpt_path={last}"))
+    again = figures(tmp_path / "two")
+    assert again["test_accuracy"] == pytest.approx(two["test_accuracy"], abs=1e-7)
+    assert again["test_loss"] == pytest.approx(two["test_loss"], rel=1e-4)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the other rank by pgrep")
+def test_one_rank_killed_ends_all_within_a_minute_and_the_run_goes_on_from_last_ckpt(tiny_mnist, tmp_path):
+    root = tmp_path / "killed"
+    process = tiny_mnist.train(root, *TWO, "--trainer.max_epochs=200")
+    last = root / "checkpoints" / "last.ckpt"
+    deadline = time.monotonic() + 120
+    while not (root / "checkpoints" / "best.ckpt").exists():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    (rank_1,) = child_processes(process.pid)
+    os.kill(rank_1, signal.SIGKILL)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Traceback" not in err
+    assert "error: Rank 0 of 2 can no longer reach the others" in err
+    assert f"--ckpt_path {last}" in err
+    for options in (TWO, ()):  # on two processes, and on one
+        epochs = torch.load(last, weights_only=True)["epoch"] + 2
+        finished(tiny_mnist.train(root, *options, f"--trainer.max_epochs={epochs}", f"--ckpt_path={last}"))
