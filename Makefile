@@ -1,41 +1,45 @@
-# The first of these that is Python 3.11 or later makes the environment; another: make setup PYTHON=...
+# The interpreter for the virtual environment: the first of these that is Python 3.11 or later, or make setup PYTHON=...
 PYTHON ?= $(firstword $(foreach python,python3 python3.14 python3.13 python3.12 python3.11,$(shell \
 	command -v $(python) >/dev/null && $(python) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(python))))
 BIN := .venv/bin
 # Options for train.py: make train ARGS="--trainer.max_epochs 20"
 ARGS ?=
 
-.PHONY: help setup train export app test check bench
+.PHONY: help setup train export app test test-fast check bench
 .DEFAULT_GOAL := help
 
-help: ## list what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: .venv/installed ## make .venv with everything in it (2 to 5 minutes, 6 GB)
+setup: .venv/installed ## create .venv with all dependencies (2 to 5 minutes, 6 GB)
 
-train: .venv/installed ## get MNIST, train, test, write checkpoints/ and reports/ (a minute or two)
+train: .venv/installed ## download MNIST, train, test, write checkpoints/ and reports/ (one or two minutes)
 	$(BIN)/python train.py $(ARGS)
 
-export: .venv/installed ## make checkpoints/digitnet.onnx of checkpoints/best.ckpt
+export: .venv/installed ## export checkpoints/best.ckpt to checkpoints/digitnet.onnx
 	$(BIN)/python export.py $(ARGS)
 
-app: .venv/installed ## draw a digit in the browser and see it read
+app: .venv/installed ## open the sketchpad in a browser
 	$(BIN)/python app.py $(ARGS)
 
-test: .venv/installed ## run the whole test suite
+test: .venv/installed ## run the entire test suite (15 minutes on two cores)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-check: .venv/installed ## lint, format and types
+test-fast: .venv/installed ## run the tests that need neither a browser nor much time (3 minutes)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow and not browser and not network"
+
+check: .venv/installed ## check style, types and import directions
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
-bench: .venv/installed ## training and reading, side by side with the usual ways, into docs/benchmarks.md (50 minutes)
+bench: .venv/installed ## measure training and inference next to baselines and update docs/benchmarks.md (50 minutes)
 	$(BIN)/python benchmarks/page.py $(ARGS)
 
-# Constraints pin the set of versions that was tested. The mark is made last: a half-made .venv is gone over again.
+# The constraints pin the tested versions. The marker file comes last, so that an interrupted setup is repeated.
 .venv/installed: pyproject.toml constraints.txt
-	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or later found; install one, or name it: make setup PYTHON=..."; exit 2; }
+	@test -n "$(PYTHON)" || { echo "error: found no Python 3.11 or later; install one, or name it: make setup PYTHON=..."; exit 2; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[train,app,dev]'
 	@touch $@

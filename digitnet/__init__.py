@@ -1,7 +1,7 @@
-"""Handwritten digits, from a raw picture to the digit: a small network trained on MNIST with PyTorch Lightning.
+"""Handwritten digit recognition from raw images, with a small network trained on MNIST.
 
-This package imports without torch, so that programs which only read digits need not install it.
-Training lives in `digitnet.data`, `digitnet.model` and `digitnet.trainer`; start with `train.py`.
+`DigitClassifier` predicts digits with onnxruntime; importing this package does not import torch. The packages for
+training are `digitnet.data`, `digitnet.model` and `digitnet.training`; `train.py` is the place to start reading.
 """
 
 from digitnet.errors import (
@@ -18,7 +18,7 @@ from digitnet.errors import (
 )
 from digitnet.inference.classifier import DigitClassifier, Prediction
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "CheckpointError",

@@ -1,4 +1,5 @@
 import ast
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,36 +9,83 @@ import pytest
 import digitnet
 from tests.conftest import ROOT
 
-MODULES = sorted((ROOT / "digitnet").glob("*.py"))
+PACKAGE = ROOT / "digitnet"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+TORCH_FREE = [
+    "digitnet",
+    "digitnet.cli",
+    "digitnet.inference.cli",
+    "digitnet.evaluation.cli",
+    "digitnet.app.cli",
+    "digitnet.data.mnist",
+    "digitnet.data.synthetic",
+]
 
 
-def test_importing_digitnet_imports_no_torch():
-    program = "import sys, digitnet; print(sorted({'torch', 'torchvision', 'lightning'} & set(sys.modules)))"
+@pytest.mark.parametrize("module", TORCH_FREE)
+def test_inference_imports_no_torch(module: str):
+    program = f"import sys, {module}; print(sorted({{'torch', 'torchvision', 'lightning'}} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.name)
-def test_no_module_imports_a_root_script(module: Path):
-    names = set()
-    for node in ast.walk(ast.parse(module.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module.split(".")[0])
-    assert not names & {"train", "export", "app"}
+def lint_imports(folder: Path) -> subprocess.CompletedProcess:
+    """Run import-linter on the package below `folder`, with the contracts of pyproject.toml."""
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    command = [Path(sys.executable).with_name("lint-imports"), "--no-cache"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env={"PYTHONPATH": str(folder)})
+
+
+@pytest.fixture
+def copied_package(tmp_path):
+    """Return a folder with a copy of the package."""
+    shutil.copytree(PACKAGE, tmp_path / "digitnet", ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+def test_packages_import_downward_only(copied_package):
+    result = lint_imports(copied_package)
+    assert result.returncode == 0, result.stdout
+
+
+@pytest.mark.parametrize(
+    ("module", "statement"),
+    [
+        ("inference/images.py", "import digitnet.model.framing"),
+        ("inference/images.py", "import torch"),
+        ("model/network.py", "import digitnet.training.module"),
+        ("data/mnist.py", "import digitnet.evaluation.metrics"),
+        ("training/module.py", "import digitnet.export.graph"),
+        ("app/demo.py", "import train"),
+    ],
+)
+def test_an_import_in_the_wrong_direction_is_noticed(copied_package, module: str, statement: str):
+    path = copied_package / "digitnet" / module
+    path.write_text(f"{path.read_text()}\n{statement}\n")
+    if statement == "import train":
+        shutil.copy(ROOT / "train.py", copied_package)
+    result = lint_imports(copied_package)
+    assert result.returncode == 1, result.stdout
+    assert "BROKEN" in result.stdout
 
 
 def test_every_error_is_a_digitnet_error():
-    for name in ("ConfigError", "DatasetError", "CheckpointError"):
+    for name in (name for name in digitnet.__all__ if name.endswith("Error")):
         assert issubclass(getattr(digitnet, name), digitnet.DigitnetError)
 
 
-def test_train_py_stays_short_enough_to_read():
-    assert len((ROOT / "train.py").read_text().splitlines()) <= 60
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_only_commands_print(module: Path):
+    calls = [node for node in ast.walk(ast.parse(module.read_text())) if isinstance(node, ast.Call)]
+    prints = [call.lineno for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"]
+    assert module.name in ("cli.py", "errors.py") or not prints, f"{module} prints in lines {prints}"
 
 
-def test_readme_lists_every_file_of_the_package():
-    readme = (ROOT / "README.md").read_text()
-    for path in [*MODULES, *(ROOT / "benchmarks").glob("*.py"), ROOT / "train.py"]:
-        assert path.name in readme, f"README's tree lacks {path.name}"
+@pytest.mark.parametrize("script", ["train.py", "export.py", "app.py"])
+def test_a_root_script_fits_a_screen(script: str):
+    assert len((ROOT / script).read_text().splitlines()) <= 60
+
+
+def test_the_tests_mirror_the_packages():
+    packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert packages <= {path.parent.name for path in (ROOT / "tests").glob("*/__init__.py")}
