@@ -1,0 +1,82 @@
+"""Every program and command of docs/tutorial.md runs, on a tiny data set."""
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT, TinyMNIST
+from tests.images import draw_digit
+
+pytestmark = pytest.mark.slow
+
+TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text()
+PROGRAMS = re.findall(r"```python\n(.*?)```", TUTORIAL, re.DOTALL)
+COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", TUTORIAL, re.DOTALL) for line in block.splitlines()]
+TINY = "import json, sys; from digitnet.data import mnist; mnist.MD5.update(json.loads(sys.argv.pop(1)))\n"
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    """A directory with everything that the tutorial's programs use, and the MD5 sums of its tiny MNIST."""
+    folder = tmp_path_factory.mktemp("tutorial")
+    tiny = TinyMNIST(folder / "data")
+    for label in range(10):
+        (folder / "my_digits" / str(label)).mkdir(parents=True)
+        for side in (40, 60, 80):
+            draw_digit(label, side).save(folder / "my_digits" / str(label) / f"{side}.png")
+    (folder / "checkpoints").mkdir()
+    shutil.copy(ROOT / "checkpoints" / "release" / "digitnet.ckpt", folder / "checkpoints" / "best.ckpt")
+    return folder, json.dumps(tiny.md5)
+
+
+def run(workspace, program, *args):
+    """Run a Python program in the workspace and return the finished process."""
+    folder, md5 = workspace
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{TINY}{program}", md5, *args],
+        cwd=folder, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+def title(program):
+    """Return what tells a program from the others: its last line but one that is not blank."""
+    return program.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=title)
+def test_each_program_of_the_tutorial_runs(program, workspace):
+    run(workspace, program)
+
+
+@pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith("python train.py")])
+def test_each_training_command_of_the_tutorial_runs(command, workspace):
+    tiny = ["--data.synthetic_digits=40", "--data.non_digits=10", "--trainer.accelerator=cpu"]
+    options = [*tiny, *shlex.split(command)[2:]]
+    run(workspace, "sys.argv[0] = 'train.py'; import train; train.main()", *options)
+
+
+def test_the_tutorial_ends_with_an_exported_and_evaluated_model(workspace):
+    folder, _ = workspace
+    commands = [shlex.split(line)[1:] for line in COMMANDS if line.startswith("digitnet ")]
+    assert [command[0] for command in commands] == ["export", "evaluate"]
+    for command in commands:
+        run(workspace, "from digitnet.cli import main; main()", *command)
+    assert (folder / "my.onnx").exists()
+
+
+def test_the_tutorial_has_no_command_that_no_test_runs():
+    assert len(PROGRAMS) >= 5
+    assert all(line.startswith(("python train.py", "digitnet ")) for line in COMMANDS)
+
+
+def test_the_plain_api_takes_five_lines():
+    lines = [line for line in PROGRAMS[0].splitlines() if line]
+    assert len(lines) == 5
+    assert any("DigitNet(), MNISTDataModule()" in line for line in lines)
