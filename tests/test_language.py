@@ -17,6 +17,7 @@ WORDS = {
     r"pad": "sketchpad, degradation",
     r"handwriting": "synthetic digits, glyph templates",
     r"slants?|slanted|slanting": "shear",
+    r"bends?|bending|bent": "elastic deformation",
     r"grounds?": "background",
     r"readings|(?:a|its|each|the) reading": "prediction",
     r"readers?": "worker, predictor",
@@ -43,6 +44,7 @@ NAMES = {
     r"\bWholeCheckpointIO\b": "AtomicCheckpointIO",
     r"\bBestAndLast\b": "ModelCheckpoint",
     r"\bEpochBar\b": "RichProgressBar",
+    r"\brandom(?:: (?:np\.random\.|torch\.)?Generator| = np\.random\.default_rng)": "rng",
 }
 
 # Standard terms that contain a word above, each with its reason; they are removed before the search.
@@ -107,6 +109,7 @@ def test_a_file_uses_the_standard_terms(name):
         "pad = 3",
         "MOST_PIXELS = 1",
         "it goes on",
+        "random = np.random.default_rng(0)",
         "class WholeBatches",
         "met",
     ],
