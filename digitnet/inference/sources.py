@@ -19,14 +19,14 @@ from typing import IO
 
 import numpy as np
 
-from digitnet.errors import ImageError
+from digitnet.errors import ConfigError, ImageError
 from digitnet.inference.classifier import MAX_FILE_BYTES, MAX_PIXELS, MAX_SIDE, Picture
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 ARRAYS = (".npz", ".npy", "-ubyte", "-ubyte.gz")
-BLOCK = 256  # pictures in a block ...
-BLOCK_BYTES = 2**22  # ... or fewer, of large ones
+CHUNK_SIZE = 256  # pictures in a chunk ...
+CHUNK_BYTES = 2**22  # ... or fewer, of large ones
 FILE_BYTES = 2**18  # of files, smaller than their pictures: few large ones are to keep all cores busy
 DAMAGED = (
     OSError, EOFError, ValueError, KeyError, struct.error, tarfile.TarError,
@@ -38,41 +38,41 @@ Bytes = IO[bytes] | gzip.GzipFile
 
 
 @dataclass(frozen=True)
-class Block:
+class Chunk:
     """Pictures that are read together: a name for each, and a path, bytes, or why it cannot be had.
 
     Or their pixels, uint8 (N, H, W, C), where they need no decoding.
     """
 
     names: list[str]
-    pictures: list[Picture | ImageError] | np.ndarray
+    images: list[Picture | ImageError] | np.ndarray
 
-    def after(self, count: int) -> "Block":
+    def after(self, count: int) -> "Chunk":
         """Without the first so many."""
-        return Block(self.names[count:], self.pictures[count:])
+        return Chunk(self.names[count:], self.images[count:])
 
 
-def find_chunks(inputs: Iterable[str]) -> Iterator[Block]:
+def find_chunks(inputs: Iterable[str]) -> Iterator[Chunk]:
     """The pictures that `inputs` name: files, folders, tar files, .npy, .npz and IDX files, - for a picture on stdin.
 
     What cannot be had stands among them as a ImageError, so that one bad file ends nothing.
     """
-    waiting = Block([], [])
+    waiting = Chunk([], [])
     size = 0
     for found in _find(inputs):
-        if isinstance(found, Block):
+        if isinstance(found, Chunk):
             if waiting.names:
                 yield waiting
             yield found
-            waiting, size = Block([], []), 0
+            waiting, size = Chunk([], []), 0
             continue
         name, picture = found
         waiting.names.append(name)
-        waiting.pictures.append(picture)  # type: ignore[union-attr]
+        waiting.images.append(picture)  # type: ignore[union-attr]
         size += _size(picture)
-        if len(waiting.names) == BLOCK or size > FILE_BYTES:
+        if len(waiting.names) == CHUNK_SIZE or size > FILE_BYTES:
             yield waiting
-            waiting, size = Block([], []), 0
+            waiting, size = Chunk([], []), 0
     if waiting.names:
         yield waiting
 
@@ -87,7 +87,28 @@ def _size(picture: Picture | ImageError) -> int:
     return len(picture) if isinstance(picture, bytes) else 0
 
 
-def listed(path: str) -> Iterator[str]:
+def find_labeled_images(folder: Path) -> list[Path]:
+    """Return the paths of the images in the directories `0` to `9` of a directory, digit by digit, sorted by name.
+
+    The label of an image is the name of its directory: `int(path.parent.name)`.
+
+    Raises:
+        ConfigError: If `folder` is not a directory or contains no such images.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is not a folder; it must contain folders 0 to 9 with images")
+    found = [
+        path
+        for digit in range(10)
+        for path in sorted((folder / str(digit)).glob("*"))
+        if path.suffix.lower() in IMAGE_SUFFIXES
+    ]
+    if not found:
+        raise ConfigError(f"{folder} contains no images in folders named 0 to 9, for example {folder}/7/a.png")
+    return found
+
+
+def read_list(path: str) -> Iterator[str]:
     """The lines of a file, or of standard input for -, each the name of an input. Raises OSError before the first."""
     raw = sys.stdin.buffer if path == "-" else open(path, "rb")  # noqa: SIM115  # closed below
     lines = io.TextIOWrapper(raw, "utf-8-sig", errors="surrogateescape", newline="\n")
@@ -101,7 +122,7 @@ def listed(path: str) -> Iterator[str]:
     return names()
 
 
-def _find(inputs: Iterable[str]) -> Iterator[Block | tuple[str, Picture | ImageError]]:
+def _find(inputs: Iterable[str]) -> Iterator[Chunk | tuple[str, Picture | ImageError]]:
     for name in inputs:
         if name == "-":
             yield name, ImageError("-: standard input is closed") if sys.stdin is None else sys.stdin.buffer.read()
@@ -186,7 +207,7 @@ def _in_tar(name: str) -> Iterator[tuple[str, Picture | ImageError]]:
         raise ImageError(f"a tar file without pictures ({', '.join(sorted(IMAGE_SUFFIXES))})")
 
 
-def _in_array(name: str) -> Iterator[Block]:
+def _in_array(name: str) -> Iterator[Chunk]:
     """Blocks of an array's pictures, read piece by piece."""
     with _opened(name) as file:
         shape = _idx_shape(file) if "-ubyte" in name.lower() else _npy_shape(file)
@@ -198,12 +219,12 @@ def _in_array(name: str) -> Iterator[Block]:
         if not count:
             raise ImageError("an array of no pictures")
         size = height * width * channels
-        step = max(1, min(BLOCK, BLOCK_BYTES // size))
+        step = max(1, min(CHUNK_SIZE, CHUNK_BYTES // size))
         for start in range(0, count, step):
             content = _read(file, min(step, count - start) * size)
             part = len(content) // size
             pictures = np.frombuffer(content, np.uint8, part * size).reshape(part, height, width, channels)
-            yield Block([f"{name}[{start + i}]" for i in range(part)], pictures)
+            yield Chunk([f"{name}[{start + i}]" for i in range(part)], pictures)
             if part < min(step, count - start):
                 raise ImageError(f"ends after {start + part:,} pictures; its head says {count:,}")
 

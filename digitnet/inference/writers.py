@@ -1,4 +1,4 @@
-"""Rows on their way out: as a table, CSV, JSON lines or Parquet; into a file that a killed run can go on with."""
+"""Writers of predictions as a table, CSV, JSON lines or Parquet, which can resume an interrupted output."""
 
 import csv
 import io
@@ -14,55 +14,55 @@ import numpy as np
 
 from digitnet.errors import ConfigError
 from digitnet.files import write_atomically
-from digitnet.inference.batch import Rows
-from digitnet.inference.sources import Block
+from digitnet.inference.batch import ChunkPredictions
+from digitnet.inference.sources import Chunk
 
 PART_ROWS = 100_000  # of one Parquet file
 Columns = dict[str, list[Any]]
 
 
-def columns(rows: Rows, all_digits: bool) -> Columns:
+def columns(rows: ChunkPredictions, probabilities: bool) -> Columns:
     """What is said of each picture: its file, label and confidence, None where there is none, and the error, if any."""
     # Six digits: float32 has seven.
-    probabilities = np.round(rows.probabilities.astype(np.float64), 6)
+    rounded = np.round(rows.probabilities.astype(np.float64), 6)
     failed = rows.errors
     table: Columns = {
         "file": rows.names,
         "label": [label if label >= 0 else None for label in rows.labels.tolist()],
-        "confidence": [None if i in failed else p for i, p in enumerate(probabilities.max(1).tolist())],
+        "confidence": [None if i in failed else p for i, p in enumerate(rounded.max(1).tolist())],
     }
-    if all_digits:
+    if probabilities:
         for digit in range(10):
             table[f"probability_{digit}"] = [
-                None if i in failed else p for i, p in enumerate(probabilities[:, digit].tolist())
+                None if i in failed else p for i, p in enumerate(rounded[:, digit].tolist())
             ]
     table["error"] = [str(failed[i]) if i in failed else None for i in range(len(rows.names))]
     return table
 
 
-def as_table(rows: Rows, all_digits: bool) -> str:
+def as_table(rows: ChunkPredictions, probabilities: bool) -> str:
     lines = []
     for place, name in enumerate(rows.names):
         if place not in rows.errors:
             prediction = rows.prediction(place)
             digit = "-" if prediction.label is None else prediction.label
-            rest = "  " + " ".join(f"{p:.3f}" for p in prediction.probabilities) if all_digits else ""
+            rest = "  " + " ".join(f"{p:.3f}" for p in prediction.probabilities) if probabilities else ""
             lines.append(f"{digit}  {prediction.confidence:7.2%}  {name}{rest}\n")
     return "".join(lines)
 
 
-def as_csv(rows: Rows, all_digits: bool) -> str:
+def as_csv(rows: ChunkPredictions, probabilities: bool) -> str:
     text = io.StringIO()
     # Before Python 3.13 a carriage return alone is not quoted, where readers take it for the end of a row.
     returns = any("\r" in name for name in rows.names)
     writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL)
-    writer.writerows(zip(*columns(rows, all_digits).values(), strict=True))
+    writer.writerows(zip(*columns(rows, probabilities).values(), strict=True))
     return text.getvalue()
 
 
-def as_json(rows: Rows, all_digits: bool) -> str:
-    table = columns(rows, all_digits)
-    if all_digits:
+def as_json(rows: ChunkPredictions, probabilities: bool) -> str:
+    table = columns(rows, probabilities)
+    if probabilities:
         digits = zip(*(table.pop(f"probability_{digit}") for digit in range(10)), strict=True)
         table["probabilities"] = [list(row) for row in digits]
     lines = []
@@ -74,12 +74,12 @@ def as_json(rows: Rows, all_digits: bool) -> str:
     return "".join(lines)
 
 
-def csv_header(all_digits: bool) -> str:
-    probabilities = [f"probability_{digit}" for digit in range(10)] if all_digits else []
-    return ",".join(["file", "label", "confidence", *probabilities, "error"]) + "\n"
+def csv_header(probabilities: bool) -> str:
+    digits = [f"probability_{digit}" for digit in range(10)] if probabilities else []
+    return ",".join(["file", "label", "confidence", *digits, "error"]) + "\n"
 
 
-TEXTS: dict[str, Callable[[Rows, bool], str]] = {"table": as_table, "csv": as_csv, "json": as_json}
+TEXTS: dict[str, Callable[[ChunkPredictions, bool], str]] = {"table": as_table, "csv": as_csv, "json": as_json}
 FORMATS = (*TEXTS, "parquet")
 
 
@@ -91,7 +91,7 @@ class Output:
 
     done, last, failed = 0, "", 0
 
-    def write(self, rows: Rows) -> None:
+    def write(self, rows: ChunkPredictions) -> None:
         raise NotImplementedError
 
     def finish(self) -> None:
@@ -112,16 +112,16 @@ class Output:
 
 
 class Stdout(Output):
-    def __init__(self, form: str, all_digits: bool) -> None:
-        self.text, self.all_digits = TEXTS[form], all_digits
+    def __init__(self, form: str, probabilities: bool) -> None:
+        self.text, self.probabilities = TEXTS[form], probabilities
         if isinstance(sys.stdout, io.TextIOWrapper):
             # As in a file, whatever the locale; names of files may be no UTF-8.
             sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
         if form == "csv":
-            sys.stdout.write(csv_header(all_digits))
+            sys.stdout.write(csv_header(probabilities))
 
-    def write(self, rows: Rows) -> None:
-        sys.stdout.write(self.text(rows, self.all_digits))
+    def write(self, rows: ChunkPredictions) -> None:
+        sys.stdout.write(self.text(rows, self.probabilities))
         sys.stdout.flush()
 
 
@@ -131,10 +131,10 @@ class TextFile(Output):
     A row is whole when its line is: what a kill left of the last one is cut off before more are written.
     """
 
-    def __init__(self, path: Path, form: str, all_digits: bool, resume: bool) -> None:
+    def __init__(self, path: Path, form: str, probabilities: bool, resume: bool) -> None:
         self.path, self.part = path, path.with_name(path.name + ".part")
-        self.text, self.all_digits = TEXTS[form], all_digits
-        self.header = csv_header(all_digits) if form == "csv" else ""
+        self.text, self.probabilities = TEXTS[form], probabilities
+        self.header = csv_header(probabilities) if form == "csv" else ""
         path.parent.mkdir(parents=True, exist_ok=True)
         if resume and self.part.exists():
             self._read_back(form)
@@ -173,16 +173,16 @@ class TextFile(Output):
             if form == "csv":
                 return next(csv.reader(io.StringIO(row, newline="")))[0]
             values = json.loads(row)
-            name, same = str(values["file"]), ("probabilities" in values) == self.all_digits
+            name, same = str(values["file"]), ("probabilities" in values) == self.probabilities
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{self.part} is damaged, or no {form}: its last row is {row[:80]!r}") from error
         if not same:
             raise ConfigError(f"{self.part} has other columns than this run; give the same options as then")
         return name
 
-    def write(self, rows: Rows) -> None:
+    def write(self, rows: ChunkPredictions) -> None:
         try:
-            self.file.write(self.text(rows, self.all_digits))
+            self.file.write(self.text(rows, self.probabilities))
             self.file.flush()  # out of this process, so that a kill takes nothing along
         except OSError as error:
             kept = f"{error.strerror}. What it holds is kept: --resume goes on"
@@ -201,20 +201,20 @@ class TextFile(Output):
 class ParquetFolder(Output):
     """Files part-00000.parquet and on, of 100,000 rows each, as every reader of Parquet takes them together."""
 
-    def __init__(self, path: Path, all_digits: bool, resume: bool) -> None:
+    def __init__(self, path: Path, probabilities: bool, resume: bool) -> None:
         try:
             import pyarrow
             import pyarrow.parquet
         except ModuleNotFoundError as error:
             raise ConfigError("--format parquet takes pyarrow. Install it: pip install '.[parquet]'") from error
-        self.arrow, self.path, self.all_digits = pyarrow, path, all_digits
+        self.arrow, self.path, self.probabilities = pyarrow, path, probabilities
         path.mkdir(parents=True, exist_ok=True)
         parts = sorted(path.glob("part-*.parquet"))
         if parts and not resume:
             raise ConfigError(f"{path} holds {parts[0].name} already; name another folder, or go on with --resume")
         self.parts = len(parts)
         kinds = [(name, pyarrow.float32()) for name in ["confidence", *(f"probability_{d}" for d in range(10))]]
-        kinds = kinds if all_digits else kinds[:1]
+        kinds = kinds if probabilities else kinds[:1]
         text = pyarrow.string()
         self.schema = pyarrow.schema([("file", text), ("label", pyarrow.int8()), *kinds, ("error", text)])
         self.waiting: list[Any] = []
@@ -235,8 +235,8 @@ class ParquetFolder(Output):
         self.done, self.last = self.done + len(names), names[-1].as_py()
         self.failed += len(names) - table["error"].null_count
 
-    def write(self, rows: Rows) -> None:
-        table = columns(rows, self.all_digits)
+    def write(self, rows: ChunkPredictions) -> None:
+        table = columns(rows, self.probabilities)
         table["file"] = [name.encode(errors="replace").decode() for name in rows.names]  # names may be no UTF-8
         self.waiting.append(self.arrow.table(table, self.schema))
         if sum(table.num_rows for table in self.waiting) >= PART_ROWS:
@@ -254,7 +254,7 @@ class ParquetFolder(Output):
             self._flush()
 
 
-def open_output(path: Path | None, form: str, all_digits: bool, resume: bool) -> Output:
+def open_writer(path: Path | None, form: str, probabilities: bool, resume: bool) -> Output:
     """Where to write rows. Raises ConfigError where the options cannot go together."""
     if path is None:
         if form == "parquet" or resume:
@@ -262,27 +262,29 @@ def open_output(path: Path | None, form: str, all_digits: bool, resume: bool) ->
             raise ConfigError(f"{what}; name it: --output NAME")
         if sys.stdout is None:
             raise ConfigError("standard output is closed; name a file to write: --output NAME")
-        return Stdout(form, all_digits)
+        return Stdout(form, probabilities)
     if form == "table":
         raise ConfigError("--output takes --format csv, json or parquet; a table is for looking at")
     if path.exists() and not (path.is_dir() if form == "parquet" else path.is_file()):
         kind = "an ordinary file; parquet takes a folder" if path.is_file() else f"no ordinary file, as {form} takes"
         raise ConfigError(f"{path} is {kind}. Choose another --output")
-    return ParquetFolder(path, all_digits, resume) if form == "parquet" else TextFile(path, form, all_digits, resume)
+    return (
+        ParquetFolder(path, probabilities, resume) if form == "parquet" else TextFile(path, form, probabilities, resume)
+    )
 
 
-def without_done(blocks: Iterable[Block], output: Output) -> Iterator[Block]:
-    """The blocks without the pictures that the output has rows of. Raises ConfigError where these are of others."""
+def skip_written(chunks: Iterable[Chunk], output: Output) -> Iterator[Chunk]:
+    """The chunks without the pictures that the output has rows of. Raises ConfigError where these are of others."""
     left, last = output.done, ""
-    for block in blocks:
+    for chunk in chunks:
         if left:
-            skipped = min(left, len(block.names))
-            left, last = left - skipped, block.names[skipped - 1]
+            skipped = min(left, len(chunk.names))
+            left, last = left - skipped, chunk.names[skipped - 1]
             if not left and last.encode(errors="replace") != output.last.encode(errors="replace"):
                 break
-            block = block.after(skipped)
-        if block.names:
-            yield block
+            chunk = chunk.after(skipped)
+        if chunk.names:
+            yield chunk
     else:
         if not left:
             return

@@ -19,11 +19,11 @@ from PIL import Image
 
 from digitnet import DigitClassifier
 from digitnet.inference.batch import predict_chunks
-from digitnet.inference.sources import BLOCK, Block, find_chunks
+from digitnet.inference.sources import CHUNK_SIZE, Chunk, find_chunks
 from digitnet.inference.writers import FORMATS
 from tests.conftest import ROOT, child_processes, encode_idx
 from tests.images import draw_digit, encode_image
-from tests.test_cli import run
+from tests.inference.test_cli import run
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +67,10 @@ def test_arrays_idx_files_and_tar_files_are_read_as_their_pictures_are_one_by_on
 def test_pictures_of_many_sizes_come_out_in_the_order_they_went_in(tmp_path, monkeypatch, few):
     monkeypatch.setattr("digitnet.inference.batch.FEW", few)
     random = np.random.default_rng(0)
-    digits = random.choice([1, 7], 2 * BLOCK + 5)
+    digits = random.choice([1, 7], 2 * CHUNK_SIZE + 5)
     for i, digit in enumerate(digits):
         draw_digit(int(digit), int(random.choice([28, 40, 61]))).save(tmp_path / f"{i:04}.png")
-    assert run("predict", tmp_path, "--format", "csv", "--output", tmp_path / "rows.csv", "--threads", "3") == 0
+    assert run(tmp_path, "--format", "csv", "--output", tmp_path / "rows.csv", "--threads", "3") == 0
     rows = rows_of(tmp_path / "rows.csv")
     assert [row["file"] for row in rows] == [str(tmp_path / f"{i:04}.png") for i in range(len(digits))]
     assert [row["label"] for row in rows] == [str(digit) for digit in digits]
@@ -84,7 +84,7 @@ def test_each_picture_has_one_row_and_one_that_cannot_be_read_says_why(tmp_path,
     (tmp_path / "d.npy").write_bytes(b"no array")
     goal = tmp_path / "goal"
     names = [str(tmp_path / name) for name in ("a.png", "b.png", "c.png", "d.npy", "e.png")]
-    assert run("predict", *names, "--format", form, "--output", goal) == 1
+    assert run(*names, "--format", form, "--output", goal) == 1
     if form == "parquet":
         rows = pytest.importorskip("pyarrow.parquet").read_table(goal).to_pylist()
     else:
@@ -155,10 +155,10 @@ def test_a_picture_comes_through_a_named_pipe(tmp_path):
 
 def test_what_a_full_disk_did_not_take_is_named_and_gone_on_with(tmp_path, grey):
     np.save(tmp_path / "many.npy", np.tile(grey, (20, 1, 1)))
-    options = ["predict", str(tmp_path / "many.npy"), "--format", "csv", "--output", str(tmp_path / "rows.csv")]
+    options = [str(tmp_path / "many.npy"), "--format", "csv", "--output", str(tmp_path / "rows.csv")]
     small = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, resource.RLIM_INFINITY))\n"
     done = subprocess.run(
-        [sys.executable, "-c", f"{small}from digitnet.cli import main; main(sys.argv[1:])", *options],
+        [sys.executable, "-c", f"{small}from digitnet.cli import main; main(sys.argv[1:])", "predict", *options],
         cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 2
@@ -173,14 +173,14 @@ def test_a_file_without_pictures_is_said(tmp_path, name, capsys):
         np.save(tmp_path / name, np.zeros((0, 28, 28), np.uint8))
     else:
         tarfile.open(tmp_path / name, "w").close()
-    assert run("predict", tmp_path / name) == 1
+    assert run(tmp_path / name) == 1
     assert re.search(rf"error: .*{name}: .*(no|without) pictures", capsys.readouterr().err)
 
 
 def test_a_pipe_in_a_folder_is_not_waited_for(tmp_path, capsys):
     draw_digit(7).save(tmp_path / "a.png")
     os.mkfifo(tmp_path / "b.png")
-    assert run("predict", tmp_path, "--format", "csv", "--output", tmp_path / "rows.csv") == 1
+    assert run(tmp_path, "--format", "csv", "--output", tmp_path / "rows.csv") == 1
     assert [row["label"] for row in rows_of(tmp_path / "rows.csv")] == ["7", ""]
     assert capsys.readouterr().err == f"error: {tmp_path}/b.png: a pipe, socket or device, no file\n"
 
@@ -198,13 +198,13 @@ def test_an_idx_file_that_lies_is_one_error(tmp_path, content, says):
     path = tmp_path / "bad-ubyte"
     path.write_bytes(content)
     blocks = list(find_chunks([str(path)]))
-    assert says in str(blocks[-1].pictures[0])
+    assert says in str(blocks[-1].images[0])
 
 
 def test_an_array_that_would_run_code_is_not_unpickled(tmp_path):
     np.save(tmp_path / "bad.npy", np.array([print], dtype=object), allow_pickle=True)
     (block,) = find_chunks([str(tmp_path / "bad.npy")])
-    assert "object" in str(block.pictures[0])
+    assert "object" in str(block.images[0])
 
 
 def killed(tmp_path, form, source, rows_before):
@@ -233,13 +233,13 @@ def test_a_run_killed_in_the_middle_is_resumed_without_a_row_lost_or_doubled(tmp
     with open(part, "ab") as file:
         file.write(b'"half a r')  # as if the kill had come in the middle of a write
     before = part.read_bytes().count(b"\n")
-    assert run("predict", source, "--format", form, "--output", goal, "--resume") == 0
+    assert run(source, "--format", form, "--output", goal, "--resume") == 0
     assert not part.exists()
     rows = rows_of(goal) if form == "csv" else [json.loads(line) for line in goal.read_text().splitlines()]
     assert 2000 < before < len(rows) == 30_000
     assert [row["file"] for row in rows] == [f"{source}[{i}]" for i in range(30_000)]
     assert [str(row["label"]) for row in rows[:2]] == ["1", "7"]
-    assert run("predict", source, "--format", form, "--output", goal, "--resume") == 2, "it is complete"
+    assert run(source, "--format", form, "--output", goal, "--resume") == 2, "it is complete"
 
 
 def test_parquet_is_resumed_after_the_last_whole_file(tmp_path, grey, monkeypatch):
@@ -247,11 +247,11 @@ def test_parquet_is_resumed_after_the_last_whole_file(tmp_path, grey, monkeypatc
     monkeypatch.setattr("digitnet.inference.writers.PART_ROWS", 1000)
     source, goal = tmp_path / "many.npy", tmp_path / "goal"
     np.save(source, np.tile(grey, (10, 1, 1)))
-    assert run("predict", source, "--format", "parquet", "--output", goal, "--all") == 0
+    assert run(source, "--format", "parquet", "--output", goal, "--probabilities") == 0
     parts = sorted(goal.iterdir())
     parts[-1].unlink()  # as if killed before it was written
-    assert run("predict", source, "--format", "parquet", "--output", goal, "--all") == 2
-    assert run("predict", source, "--format", "parquet", "--output", goal, "--all", "--resume") == 0
+    assert run(source, "--format", "parquet", "--output", goal, "--probabilities") == 2
+    assert run(source, "--format", "parquet", "--output", goal, "--probabilities", "--resume") == 0
     table = parquet.read_table(goal)
     assert table["file"].to_pylist() == [f"{source}[{i}]" for i in range(3000)]
     assert table["probability_1"][0].as_py() == pytest.approx(table["confidence"][0].as_py())
@@ -265,7 +265,7 @@ def test_what_could_not_be_read_before_the_kill_counts_after_it(tmp_path, grey, 
     np.save(tmp_path / "many.npy", np.tile(grey, (3, 1, 1)))
     for first, status in ((tmp_path / 'no "error": "such.png', 1), (tmp_path / "many.npy", 0)):
         goal = tmp_path / f"goal-{status}"
-        options = ["predict", first, tmp_path / "many.npy", "--format", form, "--output", goal]
+        options = [first, tmp_path / "many.npy", "--format", form, "--output", goal]
         assert run(*options) == status
         if form == "parquet":
             sorted(goal.iterdir())[-1].unlink()
@@ -281,24 +281,24 @@ def test_resuming_with_other_inputs_says_so(tmp_path, grey, capsys):
     goal, _ = killed(tmp_path, "csv", tmp_path / "a.npy", 500)
     for options, says in [
         ([tmp_path / "b.npy", "--format", "csv"], "Resume with the inputs"),
-        ([tmp_path / "a.npy", "--format", "csv", "--all"], "has other columns"),
+        ([tmp_path / "a.npy", "--format", "csv", "--probabilities"], "has other columns"),
     ]:
         capsys.readouterr()
-        assert run("predict", *options, "--output", goal, "--resume") == 2
+        assert run(*options, "--output", goal, "--resume") == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert says in line
 
 
 def test_what_was_begun_is_neither_overwritten_nor_mixed_with_other_rows(tmp_path, grey, capsys):
     np.save(tmp_path / "a.npy", grey)
-    options = ["predict", tmp_path / "a.npy", "--output", tmp_path / "rows", "--format"]
+    options = [tmp_path / "a.npy", "--output", tmp_path / "rows", "--format"]
     assert run(*options, "json") == 0
     begun = tmp_path / "rows.part"
     (tmp_path / "rows").rename(begun)
     content = begun.read_bytes()
     for more, says in [
         (["json"], "is of a run that was not ended. Go on with --resume, or remove it"),
-        (["json", "--all", "--resume"], "has other columns than this run"),
+        (["json", "--probabilities", "--resume"], "has other columns than this run"),
         (["csv", "--resume"], "has other columns than this run"),
     ]:
         assert run(*options, *more) == 2
@@ -314,9 +314,9 @@ def test_parquet_that_is_damaged_or_lacks_a_file_is_not_gone_on_with(tmp_path, g
     monkeypatch.setattr("digitnet.inference.writers.PART_ROWS", 1000)
     np.save(tmp_path / "many.npy", np.tile(grey, (10, 1, 1)))
     goal = tmp_path / "goal"
-    options = ["predict", tmp_path / "many.npy", "--format", "parquet", "--output", goal]
+    options = [tmp_path / "many.npy", "--format", "parquet", "--output", goal]
     assert run(*options) == 0
-    assert run(*options, "--all", "--resume") == 2
+    assert run(*options, "--probabilities", "--resume") == 2
     assert "has other columns" in capsys.readouterr().err
     (goal / "part-00000.parquet").rename(tmp_path / "first")
     assert run(*options, "--resume") == 2
@@ -332,7 +332,7 @@ def test_rows_go_into_no_folder_or_device_or_file_that_is_another_thing(tmp_path
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
     for goal in (tmp_path / "pipe", tmp_path / ("folder" if form == "csv" else "a.png")):
-        assert run("predict", tmp_path / "a.png", "--format", form, "--output", goal) == 2
+        assert run(tmp_path / "a.png", "--format", form, "--output", goal) == 2
         assert "Choose another --output" in capsys.readouterr().err
     assert (tmp_path / "pipe").is_fifo()
 
@@ -340,7 +340,7 @@ def test_rows_go_into_no_folder_or_device_or_file_that_is_another_thing(tmp_path
 def test_a_missing_list_leaves_what_was_begun(tmp_path, capsys):
     (tmp_path / "rows.part").write_text("begun")
     options = ["--files-from", tmp_path / "none", "--format", "csv", "--output", tmp_path / "rows", "--resume"]
-    assert run("predict", *options) == 2
+    assert run(*options) == 2
     assert "none: No such file" in capsys.readouterr().err
     assert (tmp_path / "rows.part").read_text() == "begun"
 
@@ -349,10 +349,10 @@ def test_names_with_any_character_come_back_from_csv(tmp_path, capsys):
     names = ["a,b.png", 'a"b.png', "a\nb.png", "a\rb.png", "\u00e9.png"]
     for name in names:
         draw_digit(1, 28).save(tmp_path / name)
-    assert run("predict", tmp_path, "--format", "csv", "--output", tmp_path / "rows.csv") == 0
+    assert run(tmp_path, "--format", "csv", "--output", tmp_path / "rows.csv") == 0
     assert sorted(row["file"] for row in rows_of(tmp_path / "rows.csv")) == sorted(f"{tmp_path}/{n}" for n in names)
     (tmp_path / "list").write_bytes(b"\xef\xbb\xbf" + f"{tmp_path}/a,b.png\r\n{tmp_path}/a\rb.png\n".encode())
-    assert run("predict", "--files-from", tmp_path / "list", "--format", "json") == 0
+    assert run("--files-from", tmp_path / "list", "--format", "json") == 0
     read = [json.loads(line)["file"] for line in capsys.readouterr().out.splitlines()]
     assert read == [f"{tmp_path}/a,b.png", f"{tmp_path}/a\rb.png"]
 
@@ -379,7 +379,7 @@ def test_a_tar_that_is_cut_or_damaged_says_so_behind_what_could_be_read(tmp_path
     }
     for name, content in broken.items():
         (tmp_path / f"{name}.tar").write_bytes(content)
-        assert run("predict", tmp_path / f"{name}.tar", "--format", "csv") == 1
+        assert run(tmp_path / f"{name}.tar", "--format", "csv") == 1
         said = capsys.readouterr()
         assert said.out.count(".png,1,") == 2, name
         assert f"{name}.tar: damaged" in said.err
@@ -391,7 +391,7 @@ def test_links_in_a_tar_have_a_row(tmp_path, capsys):
     with tarfile.open(tmp_path / "c.tar", "w") as tar:
         tar.add(tmp_path / "a.png", "a.png")
         tar.add(tmp_path / "b.png", "b.png")
-    assert run("predict", tmp_path / "c.tar", "--format", "csv") == 1
+    assert run(tmp_path / "c.tar", "--format", "csv") == 1
     said = capsys.readouterr()
     assert "c.tar/a.png,1," in said.out
     assert "c.tar/b.png: a link or device; make the tar with --hard-dereference" in said.err
@@ -401,7 +401,7 @@ def test_links_in_a_tar_have_a_row(tmp_path, capsys):
 def test_a_folder_that_may_not_be_read_has_a_row(tmp_path, capsys):
     (tmp_path / "closed").mkdir(mode=0)
     draw_digit(1, 28).save(tmp_path / "a.png")
-    assert run("predict", tmp_path) == 1
+    assert run(tmp_path) == 1
     assert "closed: Permission denied" in capsys.readouterr().err
 
 
@@ -412,7 +412,7 @@ def test_a_folder_that_may_not_be_read_has_a_row(tmp_path, capsys):
 def test_an_array_of_another_shape_says_which(tmp_path, shape, says, capsys):
     np.save(tmp_path / "a.npy", np.zeros(shape, np.uint8))
     np.savez(tmp_path / "b.npz", x_train=np.zeros((2, 28, 28), np.uint8))
-    assert run("predict", tmp_path / "a.npy", tmp_path / "b.npz") == 1
+    assert run(tmp_path / "a.npy", tmp_path / "b.npz") == 1
     first, second = capsys.readouterr().err.splitlines()
     assert f"{tmp_path}/a.npy: " in first
     assert says in first
@@ -430,7 +430,7 @@ def test_an_array_of_another_shape_says_which(tmp_path, shape, says, capsys):
     ],
 )
 def test_options_that_cannot_go_together_are_one_line(options, says, capsys):
-    assert run("predict", *options) == 2
+    assert run(*options) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert says in line
 
@@ -541,7 +541,7 @@ def test_a_script_that_calls_main_without_a_guard_has_each_row_once(tmp_path):
 
 def test_a_closed_standard_output_is_one_line(monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdout", None)  # as Python has it after >&-
-    assert run("predict", "a.png") == 2
+    assert run("a.png") == 2
     assert "standard output is closed" in capsys.readouterr().err
 
 
@@ -552,7 +552,7 @@ def test_blocks_are_read_as_they_are_asked_for():
     def blocks():
         nonlocal made
         for made in range(1, 1001):  # noqa: B007  # counted
-            yield Block(["x"], np.zeros((1, 5, 5, 1), np.uint8))
+            yield Chunk(["x"], np.zeros((1, 5, 5, 1), np.uint8))
 
     assert next(predict_chunks(DigitClassifier(), blocks(), workers=2)).labels.tolist() == [-1]
     assert made < 10

@@ -1,0 +1,158 @@
+"""The `evaluate` command: measure the accuracy on labeled images or on corrupted MNIST."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from digitnet.data.mnist import fetch_mnist, read_test_set
+from digitnet.errors import ConfigError, one_line_errors
+from digitnet.evaluation.corruptions import CORRUPTIONS, PAGES
+from digitnet.evaluation.metrics import (
+    CALIBRATION_BINS,
+    LabeledPrediction,
+    accuracy,
+    calibration_error,
+    count_confusion,
+)
+from digitnet.evaluation.mistakes import save_mistakes
+from digitnet.evaluation.robustness import RobustnessResult, measure_robustness
+from digitnet.inference.batch import predict_chunks
+from digitnet.inference.classifier import DigitClassifier
+from digitnet.inference.cli import add_model_options, check_threads, print_errors, track
+from digitnet.inference.sources import find_chunks, find_labeled_images
+
+MIN_WIDTH = 100  # columns of a table that is not printed to a terminal
+
+
+@one_line_errors()
+def main(args: list[str] | None = None) -> None:
+    """Run the command and exit with 0, with 1 if an image could not be decoded, or with 2 for invalid options."""
+    options = build_parser().parse_args(args)
+    check_threads(options.threads)
+    models, folders = split_inputs(options)
+    if options.robustness:
+        evaluate_robustness(models, options)
+        raise SystemExit(0)
+    raise SystemExit(evaluate_folders(models, folders, options))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command's options."""
+    parser = argparse.ArgumentParser(
+        prog="digitnet evaluate",
+        description="Measures the accuracy on images in folders 0/ to 9/, or on corrupted images of MNIST.",
+    )
+    parser.add_argument(
+        "inputs",
+        nargs="*",
+        type=Path,
+        metavar="DIR|MODEL",
+        help="folders that contain folders 0 to 9; .onnx files to compare",
+    )
+    parser.add_argument(
+        "--mistakes", type=Path, default=Path("mistakes.png"),
+        help="image of the most confident mistakes (default: mistakes.png)",
+    )  # fmt: skip
+    parser.add_argument("--robustness", action="store_true", help="evaluate on MNIST's test set with 23 corruptions")
+    parser.add_argument("--data-dir", default="data", help="where MNIST is stored or downloaded to (default: data)")
+    add_model_options(parser)
+    return parser
+
+
+def split_inputs(options: argparse.Namespace) -> tuple[list[Path | None], list[Path]]:
+    """Return the models, where None is the released one, and the folders that the arguments name.
+
+    Raises:
+        ConfigError: If the arguments contradict each other or name nothing to evaluate on.
+    """
+    models = [path for path in options.inputs if path.suffix == ".onnx"] or [options.model]
+    folders = [path for path in options.inputs if path.suffix != ".onnx"]
+    if options.model and models != [options.model]:
+        raise ConfigError(f"--model {options.model} beside {models[0]}; name the models to compare one way")
+    if options.robustness and folders:
+        raise ConfigError(
+            f"--robustness uses MNIST and takes .onnx files; {folders[0]} is neither. Leave one of them out"
+        )
+    if not options.robustness and not folders:
+        raise ConfigError("no folder to evaluate on; name one that contains folders 0 to 9 with images")
+    return models, folders
+
+
+def evaluate_folders(models: list[Path | None], folders: list[Path], options: argparse.Namespace) -> int:
+    """Print the metrics of each model on each folder, draw the worst mistakes, and return the exit status."""
+    labels = {folder: {path: int(path.parent.name) for path in find_labeled_images(folder)} for folder in folders}
+    failed, mistakes = 0, []
+    for classifier in [DigitClassifier(model) for model in models]:
+        for folder in folders:
+            predictions, errors = predict_folder(classifier, labels[folder], options.threads)
+            failed += errors
+            if predictions:
+                if len(models) * len(folders) > 1:
+                    print(f"{classifier.path} on {folder}")
+                print_summary(predictions)
+                mistakes += [labeled for labeled in predictions if not labeled.correct]
+    if save_mistakes(mistakes, options.mistakes):
+        print(f"Most confident mistakes: {options.mistakes}")
+    return 1 if failed else 0
+
+
+def predict_folder(
+    classifier: DigitClassifier, labels: dict[Path, int], threads: int
+) -> tuple[list[LabeledPrediction], int]:
+    """Return the predictions for labeled image files, and the number of files that could not be decoded."""
+    labeled, failed = [], 0
+    chunks = predict_chunks(classifier, find_chunks(map(str, labels)), threads)
+    for predictions in track(chunks, len(labels)):
+        labeled += [
+            LabeledPrediction(name, labels[Path(name)], predictions.prediction(index))
+            for index, name in enumerate(predictions.names)
+            if index not in predictions.errors
+        ]
+        failed += print_errors(predictions)
+    return labeled, failed
+
+
+def print_summary(predictions: list[LabeledPrediction]) -> None:
+    """Print accuracy, calibration error and confusion matrix."""
+    wrong = sum(not labeled.correct for labeled in predictions)
+    print(f"accuracy           {accuracy(predictions):.2%} ({wrong:,} of {len(predictions):,} wrong)")
+    print(f"calibration error  {calibration_error(predictions):.2%} (ECE, {CALIBRATION_BINS} bins)")
+    table = Table("label", *map(str, range(10)), "rejected", title="predicted", box=SIMPLE)
+    for column in table.columns:
+        column.justify = "right"
+    for digit, row in enumerate(count_confusion(predictions)):
+        if row.any():
+            table.add_row(str(digit), *(str(count) if count else "." for count in row))
+    _print_table(table)
+
+
+def evaluate_robustness(models: list[Path | None], options: argparse.Namespace) -> None:
+    """Print a table of the accuracy under each corruption for each model."""
+    classifiers = [DigitClassifier(model, options.threads) for model in models]  # first: the rest takes minutes
+    fetch_mnist(options.data_dir)
+    images, labels = read_test_set(options.data_dir)
+    for classifier in classifiers:
+        print(f"{classifier.path} on the {len(images):,} test images of MNIST\n")
+        print("| corruption | accuracy | rejected |\n|---|---|---|")
+        results = []
+        for result in measure_robustness(classifier, images, labels):
+            name = result.corruption.replace("_", " ")
+            print(f"| {name} | {result.accuracy:.2%} | {result.rejected:.2%} |", flush=True)
+            results.append(result)
+        print(f"| mean of the fifteen of MNIST-C | {_mean_accuracy(results, CORRUPTIONS):.2%} | |")
+        print(f"| mean of the page corruptions | {_mean_accuracy(results, PAGES):.2%} | |")
+
+
+def _mean_accuracy(results: list[RobustnessResult], names: dict) -> float:
+    return float(np.mean([result.accuracy for result in results if result.corruption in names]))
+
+
+def _print_table(table: Table) -> None:
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, MIN_WIDTH)  # a narrow default would break lines in a file
+    console.print(table)

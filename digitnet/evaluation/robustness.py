@@ -1,0 +1,59 @@
+"""Accuracy of a classifier on corrupted images."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from digitnet.evaluation.corruptions import CORRUPTIONS, PAGES, Corruption
+from digitnet.inference.classifier import DigitClassifier
+
+CHUNK_SIZE = 500  # images that are corrupted together; a page takes a megabyte while it is drawn
+BATCH_BYTES = 2**20  # of corrupted images that are classified together
+
+
+@dataclass(frozen=True)
+class RobustnessResult:
+    """What a corruption does to the predictions.
+
+    Attributes:
+        corruption: The name of the corruption, or "none" for the images as they are.
+        accuracy: Fraction of images whose most probable digit is the label.
+        rejected: Fraction of images that were rejected.
+    """
+
+    corruption: str
+    accuracy: float
+    rejected: float
+
+
+def measure_robustness(
+    classifier: DigitClassifier, images: np.ndarray, labels: np.ndarray
+) -> Iterator[RobustnessResult]:
+    """Yield the accuracy on the uncorrupted images, then on each corruption, then on each page corruption.
+
+    Every corruption starts from the same seed, so that results are repeatable.
+
+    Args:
+        classifier: The classifier to measure.
+        images: uint8 (N, 28, 28), strokes light on black as in MNIST.
+        labels: Integers (N,), 0 to 9.
+    """
+    corruptions: dict[str, Corruption] = {"none": lambda ink, _: ink, **CORRUPTIONS, **PAGES}
+    for name, corruption in corruptions.items():
+        yield _measure(classifier, name, corruption, images, labels)
+
+
+def _measure(
+    classifier: DigitClassifier, name: str, corruption: Corruption, images: np.ndarray, labels: np.ndarray
+) -> RobustnessResult:
+    rng = np.random.default_rng(0)
+    correct = rejected = 0
+    for chunk in np.array_split(np.arange(len(images)), -(-len(images) // CHUNK_SIZE)):
+        corrupted = corruption(images[chunk], rng)[..., None]
+        for batch in np.array_split(np.arange(len(chunk)), -(-corrupted.size // BATCH_BYTES)):
+            predictions = classifier.predict_batch(corrupted[batch])
+            most_probable = np.array([prediction.probabilities.argmax() for prediction in predictions])
+            correct += (most_probable == labels[chunk[batch]]).sum()
+            rejected += sum(prediction.label is None for prediction in predictions)
+    return RobustnessResult(name, correct / len(images), rejected / len(images))

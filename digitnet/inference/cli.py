@@ -1,0 +1,93 @@
+"""The `predict` command: classify images in files, directories, archives and arrays."""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from digitnet.errors import ConfigError, one_line_errors
+from digitnet.inference.batch import ChunkPredictions, available_cores, predict_chunks
+from digitnet.inference.classifier import DigitClassifier
+from digitnet.inference.sources import find_chunks, read_list
+from digitnet.inference.writers import FORMATS, open_writer, skip_written
+
+MAX_THREADS = 1024
+
+
+@one_line_errors()
+def main(args: list[str] | None = None) -> None:
+    """Run the command and exit with 0, with 1 if an image could not be decoded, or with 2 for invalid options."""
+    options = build_parser().parse_args(args)
+    check_threads(options.threads)
+    raise SystemExit(predict(options))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command's options."""
+    parser = argparse.ArgumentParser(prog="digitnet predict", description="Predicts which digit each image shows.")
+    parser.add_argument(
+        "inputs",
+        nargs="*",
+        metavar="FILE|DIR|-",
+        help="images, folders, .tar, .npy, .npz (its array `images`) or IDX files of images, - for one image on stdin",
+    )
+    parser.add_argument("--files-from", metavar="LIST", help="file that names one input per line; - for stdin")
+    parser.add_argument("--format", choices=FORMATS, default="table", help="output format; json is one object per line")
+    parser.add_argument("--output", type=Path, help="file (for parquet, a folder) to write instead of printing")
+    parser.add_argument("--resume", action="store_true", help="complete the --output of an interrupted run")
+    parser.add_argument("--probabilities", action="store_true", help="add the probabilities of all ten digits")
+    add_model_options(parser)
+    return parser
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options `--model` and `--threads`, which every command that classifies images has."""
+    parser.add_argument("--model", type=Path, metavar="ONNX", help="model file (default: the released model)")
+    parser.add_argument(
+        "--threads", type=int, default=available_cores(), help="number of CPU cores to use (default: all)"
+    )
+
+
+def check_threads(threads: int) -> None:
+    """Raise ConfigError if `--threads` is out of range."""
+    if not 1 <= threads <= MAX_THREADS:
+        raise ConfigError(f"threads is {threads}; it must be from 1 to {MAX_THREADS}")
+
+
+def predict(options: argparse.Namespace) -> int:
+    """Write the predictions for each image, chunk by chunk, and return the exit status."""
+    if options.files_from and options.inputs:
+        raise ConfigError(f"--files-from {options.files_from} beside {options.inputs[0]}; name images one way")
+    if not options.files_from and not options.inputs:
+        raise ConfigError("no image to classify; name files or folders, or a list of them: --files-from LIST")
+    classifier = DigitClassifier(options.model)
+    chunks = find_chunks(read_list(options.files_from) if options.files_from else options.inputs)
+    with open_writer(options.output, options.format, options.probabilities, options.resume) as writer:
+        failed = writer.failed
+        for predictions in track(predict_chunks(classifier, skip_written(chunks, writer), options.threads)):
+            writer.write(predictions)
+            failed += print_errors(predictions)
+    return 1 if failed else 0
+
+
+def print_errors(predictions: ChunkPredictions) -> int:
+    """Print one line for each image that could not be decoded and return their number."""
+    for error in predictions.errors.values():
+        print(f"error: {error}", file=sys.stderr)
+    return len(predictions.errors)
+
+
+def track(chunks: Iterable[ChunkPredictions], total: int | None = None) -> Iterator[ChunkPredictions]:
+    """Yield the same chunks and show the number of images on the terminal, from the third second on."""
+    done, start, shown = 0, time.monotonic(), False
+    for predictions in chunks:
+        yield predictions
+        done += len(predictions.names)
+        seconds = time.monotonic() - start
+        if seconds > 2 and sys.stderr.isatty():
+            of = f" of {total:,}" if total else ""
+            print(f"\r{done:,}{of} images, {done / seconds:,.0f} per second", end="", file=sys.stderr, flush=True)
+            shown = True
+    if shown:
+        print(file=sys.stderr)

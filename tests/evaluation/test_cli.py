@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from digitnet import DigitClassifier
+from digitnet.data.mnist import read_test_set
+from digitnet.evaluation.cli import main
+from digitnet.evaluation.corruptions import CORRUPTIONS
+from tests.images import draw_digit
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Folders 1/ and 7/ with two images each, one of which is in the wrong folder."""
+    for name, digit in {"1/a.png": 1, "1/b.png": 1, "7/c.png": 7, "7/d.png": 1}.items():
+        path = tmp_path / "set" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draw_digit(digit).save(path)
+    return tmp_path / "set"
+
+
+def run(*args):
+    """Run the command and return its exit status."""
+    with pytest.raises(SystemExit) as caught:
+        main([*map(str, args)])
+    return caught.value.code
+
+
+def test_two_models_on_one_folder_are_compared(folder, capsys, tmp_path):
+    path = DigitClassifier().path
+    assert run(folder, path, path, "--mistakes", tmp_path / "worst.png") == 0
+    assert capsys.readouterr().out.count(f"{path} on {folder}") == 2
+
+
+def test_evaluate_prints_accuracy_confusion_and_calibration_and_draws_the_mistakes(folder, capsys, tmp_path):
+    assert run(folder, "--mistakes", tmp_path / "worst.png") == 0
+    printed = capsys.readouterr().out
+    assert "accuracy           75.00% (1 of 4 wrong)" in printed
+    assert "calibration error" in printed
+    assert ["label", *"0123456789", "rejected"] in [line.split() for line in printed.splitlines()]
+    assert ["7", ".", "1", *["."] * 5, "1", ".", ".", "."] in [line.split() for line in printed.splitlines()]
+    with Image.open(tmp_path / "worst.png") as sheet:
+        assert sheet.size[0] > 28
+
+
+def test_evaluate_remakes_the_table_of_corruptions_from_mnist_alone(tiny_mnist, capsys):
+    tables = []
+    for _ in range(2):
+        assert run("--robustness", "--data-dir", tiny_mnist.folder) == 0
+        tables.append(capsys.readouterr().out)
+    assert tables[0] == tables[1]
+    rows = dict([cell.strip() for cell in line.strip("|").split("|")][:2] for line in tables[0].splitlines()[2:])
+    assert len(rows) == 2 + 1 + 15 + 8 + 2
+    images, labels = read_test_set(tiny_mnist.folder)
+    corrupted = CORRUPTIONS["spatter"](images, np.random.default_rng(0))
+    correct = [
+        DigitClassifier()(one).probabilities.argmax() == label for one, label in zip(corrupted, labels, strict=True)
+    ]
+    assert rows["spatter"] == f"{np.mean(correct):.2%}"
+    mean = np.mean([float(rows[name.replace("_", " ")][:-1]) for name in CORRUPTIONS])
+    assert float(rows["mean of the fifteen of MNIST-C"][:-1]) == pytest.approx(mean, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (["some.onnx"], "no folder to evaluate on"),
+        (["--robustness", "{folder}"], "--robustness uses MNIST and takes .onnx files"),
+        (["--robustness", "no.onnx"], "No model no.onnx"),
+        (["--robustness", "--data-dir", "README.md"], "it must be a folder. Name another: --data-dir"),
+        (["--robustness", "--data-dir", ""], "data_dir is empty"),
+        (["{folder}/empty"], "contains no images in folders named 0 to 9"),
+        (["{folder}/missing"], "is not a folder"),
+    ],
+)
+def test_bad_input_gets_one_clear_line_and_status_2(folder, capsys, args, expected):
+    (folder / "empty").mkdir()
+    assert run(*(arg.format(folder=folder) for arg in args)) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert expected in line
