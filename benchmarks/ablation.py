@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # to run from a clone wit
 from digitnet.data.datamodule import split_indices
 from digitnet.data.mnist import fetch_mnist
 from digitnet.evaluation.corruptions import CORRUPTIONS, PAGES
-from digitnet.model.checkpoint import load_model
+from digitnet.training.checkpoint import load_model
 from digitnet.model.framing import Framing
 
 ROOT = Path(__file__).parent.parent

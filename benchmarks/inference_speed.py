@@ -31,7 +31,7 @@ from benchmarks import keras_demo
 from digitnet.data.mnist import fetch_mnist
 from digitnet.export.graph import Reader
 from digitnet.inference.classifier import DigitClassifier, released_model_path
-from digitnet.model.checkpoint import load_model
+from digitnet.training.checkpoint import load_model
 from digitnet.training.module import DigitNet
 from digitnet.training.report import cpu_name
 

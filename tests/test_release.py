@@ -16,8 +16,8 @@ from digitnet import DigitClassifier
 from digitnet.data.mnist import read_test_set
 from digitnet.evaluation.corruptions import CORRUPTIONS
 from digitnet.evaluation.metrics import LabeledPrediction, calibration_error
-from digitnet.export.graph import reader_with_weights, sample_images
-from digitnet.model.checkpoint import load_model
+from digitnet.export.graph import sample_images, with_stored_weights
+from digitnet.training.checkpoint import load_model
 from digitnet.training.cli import TrainingCLI
 from tests.conftest import ROOT
 
@@ -59,7 +59,7 @@ def test_the_file_was_made_from_the_checkpoint_beside_it():
 
 def test_the_file_reads_as_the_checkpoint_does(read):
     # With the checkpoint's weights in as many bits as the file has; raises where they differ by more than that.
-    reader = reader_with_weights(load_model(RELEASE / "digitnet.ckpt"), onnx.load(RELEASE / "digitnet.onnx"))
+    reader = with_stored_weights(load_model(RELEASE / "digitnet.ckpt"), onnx.load(RELEASE / "digitnet.onnx"))
     for image in sample_images(3, seed=5):
         with torch.inference_mode():
             wanted = reader(torch.from_numpy(image))[0].numpy()

@@ -18,8 +18,8 @@ from digitnet.data.degradation import degrade
 from digitnet.data.mnist import fetch_mnist
 from digitnet.data.synthetic import synthetic_batches
 from digitnet.errors import ConfigError, DatasetError, ImageError
-from digitnet.inference.sources import find_labeled_images
 from digitnet.inference.classifier import load_image
+from digitnet.inference.sources import find_labeled_images
 from digitnet.model.framing import Framing
 
 PLAIN = 8  # one image in so many is learnt as it is: no other shows a line that is quite straight and upright

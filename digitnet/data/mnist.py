@@ -41,7 +41,8 @@ def fetch_mnist(data_dir: str | Path) -> None:
         raise DatasetError("data_dir is empty; it must name a folder, for example data")
     if folder.exists() and not folder.is_dir():
         raise DatasetError(
-            f"data_dir is {data_dir}, a file; it must be a folder. Name another: --data-dir (digitnet train: --data.data_dir)"
+            f"data_dir is {data_dir}, a file; it must be a folder."
+            " Name another: --data-dir (digitnet train: --data.data_dir)"
         )
     raw = folder / RAW_FOLDER
     wanted = [name for name in MD5 if not is_intact(raw / name, MD5[name])]

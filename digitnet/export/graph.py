@@ -199,7 +199,7 @@ def check(content: bytes, model: DigitNet, opset: int, accuracy: float, data_dir
         "layers", [kinds.count(kind) for kind in ("Conv", "MaxPool", "Gemm", "BatchNormalization")], [2, 2, 2, 0]
     )
     _check_equal("outputs", [output.name for output in proto.graph.output], list(OUTPUT_DOCS))
-    _check_parity(session, reader_with_weights(model, proto))
+    _check_parity(session, with_stored_weights(model, proto))
 
     test = MNIST(data_dir, train=False)
     likeliest = np.concatenate(
@@ -227,7 +227,7 @@ def _check_parity(session: ort.InferenceSession, reader: Reader) -> None:
                     raise ExportError(f"the file differs from torch by {difference} {where}; at most {limit} wanted")
 
 
-def reader_with_weights(model: DigitNet, proto: onnx.ModelProto) -> Reader:
+def with_stored_weights(model: DigitNet, proto: onnx.ModelProto) -> Reader:
     """What torch computes with the checkpoint's weights, those that the file rounds rounded as it has them.
 
     Raises ExportError where a rounded weight lies further from the checkpoint's than rounding explains.

@@ -15,7 +15,7 @@ from torch import Tensor
 from digitnet.data.datamodule import random_seed
 from digitnet.errors import CheckpointError, DigitnetError, DivergedError, Interrupted, RankLostError
 from digitnet.files import write_atomically
-from digitnet.model.checkpoint import save_network
+from digitnet.training.checkpoint import save_network
 from digitnet.training.module import DigitNet
 
 Metrics = dict[str, float]

@@ -15,13 +15,23 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from digitnet.data.datamodule import MNISTDataModule
-from digitnet.errors import ConfigError
-from digitnet.model.checkpoint import AtomicCheckpointIO, check_resumable
+from digitnet.errors import ConfigError, one_line_errors
 from digitnet.training.callbacks import BestAndLast, EpochBar, EpochSeed, History, SaveConfig
+from digitnet.training.checkpoint import AtomicCheckpointIO, check_resumable
 from digitnet.training.module import DigitNet
-from digitnet.training.report import Report
+from digitnet.training.report import Report, summary
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+
+
+@one_line_errors()
+def main(args: list[str] | None = None) -> None:
+    """Run the `train` command: train, test the best epoch once, and print where the results are stored."""
+    cli = TrainingCLI(args)
+    cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.config.ckpt_path, weights_only=True)
+    cli.trainer.test(cli.best_network(), cli.datamodule, verbose=False)
+    if cli.trainer.is_global_zero:
+        print(summary(cli.trainer))
 
 
 def build_trainer(

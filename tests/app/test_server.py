@@ -44,7 +44,7 @@ class App:
         )  # fmt: skip
         self.said = ""
         assert self.process.stdout is not None
-        while "Draw on" not in self.said:
+        while "Open http" not in self.said:
             line = self.process.stdout.readline()
             assert line, f"the app ended: {self.said}"
             self.said += line

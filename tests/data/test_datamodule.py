@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from digitnet.data import mnist
+from digitnet.data import augmentation, mnist
 from digitnet.data.augmentation import augment
 from digitnet.data.datamodule import MNISTDataModule, WholeBatches, random_seed, split_indices
 from digitnet.data.mnist import RAW_FOLDER

@@ -8,7 +8,7 @@ import torch
 
 import export
 from digitnet.export.graph import OUTPUT_DOCS, Reader, build_onnx, sample_images
-from digitnet.model.checkpoint import load_model
+from digitnet.training.checkpoint import load_model
 from digitnet.training.module import DigitNet
 
 
@@ -28,7 +28,7 @@ def run(checkpoint, tmp_path, tiny_mnist):
 
     def run(*options):
         output = tmp_path / "out" / "some.onnx"
-        export.main([f"--checkpoint={checkpoint}", f"--output={output}", f"--data_dir={tiny_mnist.folder}", *options])
+        export.main([f"--checkpoint={checkpoint}", f"--output={output}", f"--data-dir={tiny_mnist.folder}", *options])
         return output.read_bytes()
 
     run.output = tmp_path / "out" / "some.onnx"
@@ -138,7 +138,7 @@ def test_an_opset_that_the_exporter_cannot_make_is_said_not_replaced(run, capsys
         (["--checkpoint=no.ckpt"], "No checkpoint no.ckpt"),
         (["--checkpoint=README.md"], "is damaged or not a checkpoint"),
         (["--output=README.md/x.onnx"], "README.md"),
-        (["--data_dir=README.md"], "data_dir is README.md, a file"),
+        (["--data-dir=README.md"], "data_dir is README.md, a file"),
     ],
 )
 def test_bad_input_gets_one_clear_line_and_status_2(run, capsys, options, says):

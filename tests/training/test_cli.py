@@ -10,7 +10,7 @@ import torch
 import yaml
 
 import train
-from digitnet.model.checkpoint import read_checkpoint
+from digitnet.training.checkpoint import read_checkpoint
 from tests.conftest import ROOT
 
 

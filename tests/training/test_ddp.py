@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from digitnet.data.datamodule import MNISTDataModule, WholeBatches
-from digitnet.model.checkpoint import load_model
+from digitnet.training.checkpoint import load_model
 from digitnet.training.module import calibrate
 from tests.conftest import ROOT, TRAIN_IMAGES, child_processes
 

@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from digitnet.model.checkpoint import read_checkpoint
+from digitnet.training.checkpoint import read_checkpoint
 from tests.conftest import TinyMNIST
 
 EPOCHS = 4

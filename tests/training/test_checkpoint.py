@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from digitnet.errors import CheckpointError
-from digitnet.model.checkpoint import load_model, read_checkpoint
+from digitnet.training.checkpoint import load_model, read_checkpoint
 from digitnet.training.module import DigitNet
 
 

@@ -1,0 +1,84 @@
+"""The `app` command: serve the sketchpad."""
+
+import argparse
+import os
+import socket
+from pathlib import Path
+
+from digitnet.app.demo import MAX_BODY_BYTES, build_demo, describe, launch_options
+from digitnet.app.server import LOOPBACK, middleware
+from digitnet.errors import ConfigError, one_line_errors
+from digitnet.inference.classifier import DigitClassifier
+
+
+@one_line_errors()
+def main(args: list[str] | None = None) -> None:
+    """Run the command: serve the sketchpad until Ctrl-C."""
+    options = build_parser().parse_args(args)
+    classifier = DigitClassifier(options.model)
+    demo = build_demo(classifier, None if options.no_corrections else options.corrections)
+    print(f"{describe(classifier)}\nOpen {launch(demo, options)}  (press Ctrl-C to stop)", flush=True)
+    demo.block_thread()
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command's options."""
+    parser = argparse.ArgumentParser(
+        prog="digitnet app", description="Serves a page with a sketchpad; the prediction updates as you draw."
+    )
+    parser.add_argument("--model", type=Path, metavar="ONNX", help="model file (default: the released model)")
+    parser.add_argument("--host", help="address to serve on (default: 127.0.0.1, this machine only)")
+    parser.add_argument("--port", type=int, default=7860, help="port to serve on (default: 7860)")
+    parser.add_argument(
+        "--allow-host", action="append", metavar="NAME", help="answer only requests to this host name; repeatable"
+    )
+    parser.add_argument(
+        "--corrections",
+        type=Path,
+        default=Path("corrections"),
+        metavar="DIR",
+        help="where corrected drawings are saved (default: corrections)",
+    )
+    parser.add_argument("--no-corrections", action="store_true", help="do not offer to correct and save drawings")
+    parser.add_argument("--share", action="store_true", help="make the page public through a tunnel of Gradio")
+    parser.add_argument("--open", action=argparse.BooleanOptionalAction, default=True, help="open the browser")
+    return parser
+
+
+def launch(demo, options: argparse.Namespace) -> str:
+    """Start to serve the demo in the background and return its address.
+
+    Args:
+        demo: The `gradio.Blocks` of `build_demo`.
+        options: The command's options.
+
+    Raises:
+        ConfigError: If the host or the port cannot be used.
+    """
+    host = options.host or os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
+    check_address(host, options.port)
+    hosts = options.allow_host or (LOOPBACK if host in LOOPBACK and not options.share else [])
+    _, address, _ = demo.launch(
+        server_name=host,
+        server_port=options.port,
+        share=options.share,
+        inbrowser=options.open,
+        prevent_thread_lock=True,
+        app_kwargs={"middleware": middleware(hosts, MAX_BODY_BYTES)},
+        **launch_options(),
+    )
+    return address
+
+
+def check_address(host: str, port: int) -> None:
+    """Raise ConfigError if nothing can be served on this host and port."""
+    if not 0 < port < 65536:
+        raise ConfigError(f"port is {port}; it must be from 1 to 65535")
+    if ":" in host:  # Starlette's check of host names takes what is before the first colon
+        raise ConfigError(f"host is {host}; it must be a name or an IPv4 address, for example 127.0.0.1 or 0.0.0.0")
+    try:
+        socket.create_server((host, port)).close()
+    except OSError as error:
+        step = f"Choose another: --port {port % 65535 + 1}"
+        reason = error.strerror or str(error)
+        raise ConfigError(f"Cannot serve on {host}, port {port}: {reason}. {step}") from error
