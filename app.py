@@ -1,4 +1,4 @@
-"""Open the sketchpad in a browser: python app.py [--help]
+"""Open the sketchpad in a browser. Usage: python app.py [--help].
 
 Draw a digit; the prediction updates as you draw. The page runs the exported model with onnxruntime and needs no
 network.

@@ -1,4 +1,4 @@
-"""Export a trained checkpoint as one ONNX file that takes raw images of any size: python export.py [--help]
+"""Export a trained checkpoint as one ONNX file that takes raw images of any size. Usage: python export.py [--help].
 
 The file appears under its name only after its outputs were verified against those of the checkpoint.
 """

@@ -1,4 +1,4 @@
-"""Train digitnet on MNIST and test what it learned: python train.py [--help]
+"""Train digitnet on MNIST and test what it learned. Usage: python train.py [--help].
 
 The steps are here, in order. What they do is in digitnet/: data/datamodule.py and training/module.py first, then
 training/cli.py.

@@ -22,8 +22,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # to run from a clone wit
 from digitnet.data.datamodule import split_indices
 from digitnet.data.mnist import fetch_mnist
 from digitnet.evaluation.corruptions import CORRUPTIONS, PAGES
-from digitnet.training.checkpoint import load_model
 from digitnet.model.framing import Framing
+from digitnet.training.checkpoint import load_model
 
 ROOT = Path(__file__).parent.parent
 HARD = 1000  # validation images made hard in each way

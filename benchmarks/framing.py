@@ -19,8 +19,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # to run from a clone wit
 
 from digitnet.data.mnist import fetch_mnist
 from digitnet.evaluation.corruptions import CORRUPTIONS, PAGES
-from digitnet.training.checkpoint import load_model
 from digitnet.model.framing import Framing
+from digitnet.training.checkpoint import load_model
 
 CELL, SHOWN = 84, 3  # pixels of the sheet, pictures in a row
 

@@ -20,7 +20,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # to run from a clone wit
 from digitnet import DigitClassifier, Prediction
 from digitnet.data.mnist import fetch_mnist, read_test_set
 from digitnet.evaluation.corruptions import CORRUPTIONS, PAGES
-from digitnet.evaluation.metrics import LabeledPrediction, calibration_error, robustness, save_mistakes
+from digitnet.evaluation.metrics import LabeledPrediction, calibration_error
+from digitnet.evaluation.mistakes import save_mistakes
+from digitnet.evaluation.robustness import measure_robustness
 from digitnet.files import write_atomically
 
 RELEASE = Path(__file__).parent.parent / "checkpoints" / "release"
@@ -59,7 +61,7 @@ def digits_read(predictions: list[Prediction], labels: np.ndarray) -> Metrics:
         "accuracy": right / len(labels),
         "interval": interval(right, len(labels)),
         "accepted": np.mean([p.label is not None for p in predictions]),
-        "accuracy_of_accepted": np.mean([r.right for r in readings if r.prediction.label is not None]),
+        "accuracy_of_accepted": np.mean([r.correct for r in readings if r.prediction.label is not None]),
         "ece": calibration_error(readings),
     }
 
@@ -95,9 +97,9 @@ def measure(model: Path, data_dir: str, sets: Path | None) -> Metrics:
             else:
                 metrics[path.stem] = digits_read(predictions[path.stem], data["labels"])
     hard = {}
-    for name, right, none in robustness(classifier, images, labels):
-        hard[name] = {"accuracy": right, "called_none": none}
-        print(f"{model}: {name.replace('_', ' ')} {right:.2%}", flush=True)
+    for result in measure_robustness(classifier, images, labels):
+        hard[result.corruption] = {"accuracy": result.accuracy, "called_none": result.rejected}
+        print(f"{model}: {result.corruption.replace('_', ' ')} {result.accuracy:.2%}", flush=True)
     metrics["hard"] = hard
     for group, ways in (("corruptions", CORRUPTIONS), ("pages", PAGES)):
         metrics[group] = float(np.mean([hard[name]["accuracy"] for name in ways]))

@@ -129,5 +129,5 @@ def test_writing_takes_no_torch():
 
 
 def test_the_sheet_in_the_docs_is_a_picture():
-    with Image.open("docs/handwriting.png") as sheet:
+    with Image.open("docs/synthetic_digits.png") as sheet:
         assert sheet.width >= 800

@@ -1,4 +1,4 @@
-"""Draws docs/handwriting.png: digits as handwriting.py writes them, and in the lower rows what is none."""
+"""Draws docs/synthetic_digits.png: digits of data/synthetic.py, and non-digits in the lower rows."""
 
 import io
 import sys
@@ -29,7 +29,7 @@ def main() -> None:
             sheet.paste(small, (60 + column * CELL, row * CELL + 4))
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG", optimize=True)
-    write_atomically(Path(__file__).with_name("handwriting.png"), buffer.getvalue())
+    write_atomically(Path(__file__).with_name("synthetic_digits.png"), buffer.getvalue())
 
 
 if __name__ == "__main__":
