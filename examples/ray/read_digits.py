@@ -23,7 +23,7 @@ from digitnet import DigitClassifier, DigitnetError, ImageError
 from digitnet.errors import ConfigError, one_line_errors
 from digitnet.inference.batch import predict_chunk
 from digitnet.inference.classifier import MAX_FILE_BYTES
-from digitnet.inference.sources import BLOCK, IMAGE_SUFFIXES, Block
+from digitnet.inference.sources import CHUNK_SIZE, IMAGE_SUFFIXES, Chunk
 from digitnet.inference.writers import columns
 
 RESULTS = pa.schema({"label": pa.int8(), "confidence": pa.float32(), "error": pa.string()})
@@ -44,7 +44,7 @@ class ReadDigits:
         names = given["file"] if "file" in given else ["image"] * len(batch)
         pictures = given["image"] if "image" in given else [self.read(name) for name in names]
         pictures = [picture["bytes"] if isinstance(picture, dict) else picture for picture in pictures]
-        results = columns(predict_chunk(self.classifier, Block(names, pictures)), all_digits=False)
+        results = columns(predict_chunk(self.classifier, Chunk(names, pictures)), probabilities=False)
         for field in RESULTS:
             batch = batch.append_column(field, pa.array(results[field.name], field.type))
         return batch.drop_columns("image") if "image" in given else batch
@@ -93,7 +93,7 @@ def rows_with_results(rows: ray.data.Dataset, filesystem: fs.FileSystem, actors:
         fn_constructor_args=[filesystem],
         compute=ray.data.ActorPoolStrategy(size=actors),  # restarted where they die, and their tasks done again
         num_cpus=ACTOR,
-        batch_size=BLOCK,
+        batch_size=CHUNK_SIZE,
         batch_format="pyarrow",
         udf_modifying_row_count=False,
     )
@@ -135,7 +135,7 @@ def main(args: list[str] | None = None) -> None:
                 ray.data.DataContext.get_current().use_datasource_v2 = False  # it waits for a whole CPU, see TASK
                 rows = ray.data.read_parquet(tables, filesystem=filesystem, num_cpus=TASK)
             else:
-                rows = ray.data.from_items(pictures, override_num_blocks=math.ceil(count / (4 * BLOCK)))
+                rows = ray.data.from_items(pictures, override_num_blocks=math.ceil(count / (4 * CHUNK_SIZE)))
             rows = rows_with_results(rows, filesystem, actors)
             rows.write_parquet(output, filesystem=goal, ray_remote_args={"num_cpus": TASK})
     except (ray.exceptions.RayError, ConnectionError, ValueError) as error:  # ValueError: the address is none

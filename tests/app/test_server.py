@@ -415,9 +415,9 @@ def picture(tmp_path_factory) -> Path:
 
 
 def readme_block(start: str) -> str:
-    """The code block of the README that starts with this."""
-    readme = (ROOT / "README.md").read_text("utf-8")
-    (block,) = [text for text in re.findall(r"```\w+\n(.*?)```", readme, re.DOTALL) if text.startswith(start)]
+    """Return the code block of the README or of the page about the sketchpad that starts with `start`."""
+    pages = "\n".join((ROOT / name).read_text("utf-8") for name in ("README.md", "docs/sketchpad.md"))
+    (block,) = [text for text in re.findall(r"```\w+\n(.*?)```", pages, re.DOTALL) if text.startswith(start)]
     return block
 
 
@@ -568,7 +568,7 @@ sys.addaudithook(look)
 def test_the_server_asks_nothing_of_the_network_from_start_to_stop(tmp_path, picture, monkeypatch):
     (tmp_path / "hook").mkdir()
     (tmp_path / "hook" / "sitecustomize.py").write_text(RECORDER)
-    monkeypatch.setattr("tests.test_app.PATH", f"{tmp_path / 'hook'}{os.pathsep}{ROOT}")
+    monkeypatch.setattr("tests.app.test_server.PATH", f"{tmp_path / 'hook'}{os.pathsep}{ROOT}")
     probe = "import socket\ntry: socket.getaddrinfo('digits.invalid', 80)\nexcept OSError: pass"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "hook")}
     subprocess.run([sys.executable, "-c", probe], cwd=tmp_path, env=environment, check=True)

@@ -223,7 +223,7 @@ def test_pictures_of_an_extra_folder_are_trained_on_too_framed_as_mnist(tiny_mni
 @pytest.mark.parametrize(
     ("pictures", "error", "says"),
     [
-        ({}, ConfigError, "no pictures in folders named 0 to 9"),
+        ({}, ConfigError, "no images in folders named 0 to 9"),
         ({"a3": np.full((50, 50), 255, np.uint8)}, DatasetError, "a3.png: there is nothing to read in it"),
     ],
 )

@@ -425,8 +425,8 @@ def test_an_array_of_another_shape_says_which(tmp_path, shape, says, capsys):
         (["a.png", "--format", "parquet"], "--format parquet writes a folder"),
         (["a.png", "--resume"], "--resume goes on with a file"),
         (["a.png", "--output", "b"], "a table is for looking at"),
-        (["a.png", "--files-from", "-"], "name pictures one way"),
-        ([], "no picture to read"),
+        (["a.png", "--files-from", "-"], "name images one way"),
+        ([], "no image to classify"),
     ],
 )
 def test_options_that_cannot_go_together_are_one_line(options, says, capsys):

@@ -25,10 +25,10 @@ async function read(picture) {
 
 function readFile(chosen) {
   if (!chosen) return;
-  if (chosen.size > MOST_BYTES) {
+  if (chosen.size > MAX_FILE_BYTES) {
     turn++;
     preview.hidden = true;
-    answer = { error: `${chosen.name} has ${chosen.size.toLocaleString("en")} bytes; at most ${MOST_BYTES.toLocaleString("en")} are read` };
+    answer = { error: `${chosen.name} has ${chosen.size.toLocaleString("en")} bytes; at most ${MAX_FILE_BYTES.toLocaleString("en")} are read` };
     return announce();
   }
   const reader = new FileReader();
