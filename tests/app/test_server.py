@@ -410,7 +410,7 @@ def test_everything_but_the_drawing_is_reached_by_keyboard_and_has_a_name(page):
 def picture(tmp_path_factory) -> Path:
     image = Image.new("L", (120, 200), 255)
     image.paste(0, (52, 30, 66, 170))
-    image.save(path := tmp_path_factory.mktemp("picture") / "picture.png")
+    image.save(path := tmp_path_factory.mktemp("picture") / "digit.png")
     return path
 
 
