@@ -54,9 +54,12 @@ def run(python: Path, *command: str | Path, cwd: Path) -> str:
 def wheel(tmp_path_factory) -> Path:
     """Build the wheel from a copy of the repository, so that the build leaves nothing there."""
     folder = tmp_path_factory.mktemp("wheel")
-    left_out = shutil.ignore_patterns(
-        ".*", "data", "lightning_logs", "reports", "node_modules", "*.egg-info", "build", "tests"
-    )
+    patterns = shutil.ignore_patterns(".*", "reports", "node_modules", "*.egg-info", "build", "tests", "__pycache__")
+
+    def left_out(directory: str, names: list[str]) -> set[str]:
+        generated = {"data", "lightning_logs", "logs"} if Path(directory) == ROOT else set()
+        return patterns(directory, names) | generated
+
     shutil.copytree(ROOT, folder / "source", ignore=left_out)
     pip(sys.executable, "wheel", "--no-deps", "--wheel-dir", folder, folder / "source")
     (wheel,) = folder.glob("*.whl")
@@ -91,8 +94,7 @@ def full_command(wheel, tmp_path_factory) -> Path:
 
 def test_the_wheel_contains_the_released_model_and_no_tests(wheel):
     names = zipfile.ZipFile(wheel).namelist()
-    for name in ("digitnet/release/digitnet.onnx", "digitnet/data/glyphs.json"):
-        assert name in names
+    assert "digitnet/release/digitnet.onnx" in names
     assert any(name.startswith("digitnet/app/static/") for name in names)
     assert not [name for name in names if name.startswith(("tests", "examples", "benchmarks", "data"))]
 
@@ -141,7 +143,7 @@ def test_the_five_commands_run_from_the_wheel(full_command, mnist_dir, tmp_path)
 
     digitnet(
         "train", f"--data.data_dir={mnist_dir}", "--data.synthetic_digits=0", "--data.non_digits=0",
-        "--trainer.max_epochs=1", "--trainer.limit_train_batches=60", "--trainer.accelerator=cpu",
+        "--trainer.max_epochs=1", "--trainer.accelerator=cpu",
     )  # fmt: skip
     assert (tmp_path / "checkpoints" / "best.ckpt").exists()
 

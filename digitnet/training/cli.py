@@ -138,6 +138,8 @@ def filter_warnings() -> None:
     warnings.filterwarnings("ignore", message=".*AMP with fp16 is not supported on CPU")
     # Said on every machine that has SLURM, where one may well train without it.
     warnings.filterwarnings("ignore", message=".*`srun` command is available")
+    # `digitnet train` passes its arguments on, without the name of the command.
+    warnings.filterwarnings("ignore", message=".*LightningCLI's args parameter is intended")
     # Lightning's own use of torch.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")
 
