@@ -167,6 +167,7 @@ def test_the_five_commands_run_from_the_wheel(full_command, mnist_dir, tmp_path)
                 assert response.status == 200
         finally:
             app.send_signal(signal.SIGINT)
+            app.wait(timeout=20)  # before its output is closed, to which Gradio prints
     assert app.returncode == 130
 
 
