@@ -25,7 +25,7 @@ app: .venv/installed ## open the sketchpad in a browser
 test: .venv/installed ## run the entire test suite (15 minutes on two cores)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-test-fast: .venv/installed ## run the tests that need neither a browser nor much time (3 minutes)
+test-fast: .venv/installed ## run the tests that need neither a browser nor much time (four minutes on two cores)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow and not browser and not network"
 
 check: .venv/installed ## check style, types and import directions

@@ -19,6 +19,8 @@ from PIL import Image
 
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("gradio", reason="needs Gradio: pip install '.[app]'")
 
 PATH = str(ROOT)  # what the app is imported from

@@ -18,6 +18,8 @@ from PIL import Image, ImageDraw
 from digitnet import DigitClassifier
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = ROOT / "examples"
 MODEL = ROOT / "checkpoints" / "release" / "digitnet.onnx"
 NO_DIGIT = "\N{EN DASH}"  # what the page shows where there is none

@@ -18,6 +18,8 @@ from digitnet import DigitClassifier
 from tests.conftest import ROOT
 from tests.images import draw_digit, encode_image
 
+pytestmark = pytest.mark.slow
+
 if importlib.util.find_spec("ray") is None:
     pytest.skip("needs Ray: pip install '.[ray]'", allow_module_level=True)
 parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow: pip install '.[ray]'")

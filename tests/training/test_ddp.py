@@ -15,6 +15,8 @@ from digitnet.training.checkpoint import load_model
 from digitnet.training.module import calibrate
 from tests.conftest import ROOT, TRAIN_IMAGES, child_processes
 
+pytestmark = pytest.mark.slow
+
 TWO = ("--trainer.strategy=ddp", "--trainer.devices=2")
 
 # train.py with one callback more, which keeps which images each rank trains on in each epoch.

@@ -9,6 +9,8 @@ import torch
 from digitnet.training.checkpoint import read_checkpoint
 from tests.conftest import TinyMNIST
 
+pytestmark = pytest.mark.slow
+
 EPOCHS = 4
 OPTIONS = [f"--trainer.max_epochs={EPOCHS}", "--seed_everything=11"]
 
