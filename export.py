@@ -6,16 +6,18 @@ The file appears under its name only after its outputs were verified against tho
 from digitnet.errors import one_line_errors
 
 with one_line_errors():  # an import fails if a package is missing
+    from digitnet.console import log_to_stderr
     from digitnet.data.mnist import fetch_mnist
     from digitnet.export.cli import build_parser
     from digitnet.export.graph import build_onnx, check, describe, store_weights, test_accuracy_of, with_stored_weights
     from digitnet.files import write_atomically
-    from digitnet.training.checkpoint import load_model
+    from digitnet.model.checkpoint import load_model
 
 
 @one_line_errors()
 def main(args: list[str] | None = None) -> None:
     """Export a checkpoint step by step, as `digitnet export` does."""
+    log_to_stderr()
     options = build_parser().parse_args(args)
 
     # The trained network, and the test set that the exported model is compared on.

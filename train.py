@@ -23,7 +23,7 @@ def main(args: list[str] | None = None) -> None:
     trainer.fit(model, data, ckpt_path=cli.config.ckpt_path, weights_only=True)
 
     # Evaluate the best epoch once on the 10,000 test images.
-    trainer.test(cli.best_network(), data, verbose=False)
+    trainer.test(model, data, ckpt_path=cli.best_checkpoint_path(), weights_only=True, verbose=False)
 
     # The callbacks have written reports/: samples, curves, confusion, mistakes and metrics.json.
     if trainer.is_global_zero:

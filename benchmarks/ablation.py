@@ -22,8 +22,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # to run from a clone wit
 from digitnet.data.datamodule import split_indices
 from digitnet.data.mnist import fetch_mnist
 from digitnet.evaluation.corruptions import CORRUPTIONS, PAGES
+from digitnet.model.checkpoint import load_model
 from digitnet.model.framing import Framing
-from digitnet.training.checkpoint import load_model
 
 ROOT = Path(__file__).parent.parent
 HARD = 1000  # validation images made hard in each way
@@ -68,7 +68,7 @@ def _sets(data_dir: str, folder: Path | None) -> Iterator[tuple[str, tuple[torch
 
 def figures(checkpoint: Path, sets: Sets) -> Iterator[float]:
     """Accuracy of each set; of what is no digit, how much is accepted where 95 % of the tablet's digits are."""
-    network = load_model(checkpoint)
+    network = load_model(checkpoint).network
     surest = {}
     for name, (ink, labels) in sets.items():
         with torch.inference_mode():

@@ -19,8 +19,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # to run from a clone wit
 
 from digitnet.data.mnist import fetch_mnist
 from digitnet.evaluation.corruptions import CORRUPTIONS, PAGES
+from digitnet.model.checkpoint import load_model
 from digitnet.model.framing import Framing
-from digitnet.training.checkpoint import load_model
 
 CELL, SHOWN = 84, 3  # pixels of the sheet, pictures in a row
 
@@ -34,7 +34,7 @@ def main() -> None:
     fetch_mnist(options.data_dir)
     test = MNIST(options.data_dir, train=False)
     ink, labels = test.data.numpy(), test.targets
-    network, framing = load_model(options.checkpoint), Framing()
+    network, framing = load_model(options.checkpoint).network, Framing()
     rows = []
 
     def accuracy(read: torch.Tensor) -> float:

@@ -31,8 +31,8 @@ from benchmarks import keras_demo
 from digitnet.data.mnist import fetch_mnist
 from digitnet.export.graph import Reader
 from digitnet.inference.classifier import DigitClassifier, released_model_path
-from digitnet.training.checkpoint import load_model
-from digitnet.training.module import DigitNet
+from digitnet.model.checkpoint import load_model
+from digitnet.model.network import ConvNet
 from digitnet.training.report import cpu_name
 
 
@@ -129,7 +129,7 @@ def one_thread(model: bytes) -> ort.InferenceSession:
 def bare_network() -> bytes:
     """The network without framing; its weights do not matter for the time it takes."""
     ink = torch.zeros(1, 1, 28, 28)
-    program = torch.onnx.export(DigitNet().folded(), (ink,), dynamo=True, input_names=["ink"], verbose=False)
+    program = torch.onnx.export(ConvNet().fused(), (ink,), dynamo=True, input_names=["ink"], verbose=False)
     return program.model_proto.SerializeToString()
 
 

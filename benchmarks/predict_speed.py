@@ -32,7 +32,8 @@ from digitnet import DigitClassifier
 from digitnet.data.synthetic import draw, write_digit
 from digitnet.inference.batch import available_cores
 from digitnet.inference.sources import BLOCK, find_chunks
-from digitnet.training.report import cpu_name, save_picture
+from digitnet.evaluation.plots import save_figure
+from digitnet.training.report import cpu_name
 
 DRAWN = 500  # different pictures; each comes up many times
 FILES = 4  # of so many pictures of the arrays one is a file, for files take longer
@@ -63,7 +64,7 @@ def main() -> None:
                 for name, rate in compare(Path(folder), images, workers, options.rounds).items():
                     medians.setdefault((name, workers), {})[side] = rate
     if options.plot:
-        save_picture(options.plot, draw_rates(medians))
+        save_figure(draw_rates(medians), options.plot)
 
 
 def made(count: int, side: int) -> np.ndarray:

@@ -17,7 +17,7 @@ from digitnet.data.mnist import read_test_set
 from digitnet.evaluation.corruptions import CORRUPTIONS
 from digitnet.evaluation.metrics import LabeledPrediction, calibration_error
 from digitnet.export.graph import sample_images, with_stored_weights
-from digitnet.training.checkpoint import load_model
+from digitnet.model.checkpoint import load_model, read_checkpoint
 from digitnet.training.cli import TrainingCLI
 from tests.conftest import ROOT
 
@@ -53,8 +53,8 @@ def test_the_file_was_made_from_the_checkpoint_beside_it():
     metadata = {entry.key: entry.value for entry in proto.metadata_props}
     assert metadata["checkpoint_sha256"] == hashlib.sha256((RELEASE / "digitnet.ckpt").read_bytes()).hexdigest()
     model = load_model(RELEASE / "digitnet.ckpt")
-    assert metadata["threshold"] == f"{model.threshold.item():.4f}"
-    assert metadata["temperature"] == f"{model.temperature.item():.4f}"
+    assert metadata["threshold"] == f"{model.calibration.threshold.item():.4f}"
+    assert metadata["temperature"] == f"{model.calibration.temperature.item():.4f}"
 
 
 def test_the_file_reads_as_the_checkpoint_does(read):
@@ -75,7 +75,7 @@ def test_the_checkpoint_holds_weights_and_hyper_parameters_only():
 def test_the_config_is_one_that_train_py_takes_and_names_no_path_of_the_machine_it_was_made_on(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train.py"])  # Lightning warns where both it and args are given
     cli = TrainingCLI(["--config", str(RELEASE / "config.yaml")])
-    assert dict(cli.model.hparams) == dict(load_model(RELEASE / "digitnet.ckpt").hparams)
+    assert dict(cli.model.hparams) == read_checkpoint(RELEASE / "digitnet.ckpt")["hyper_parameters"]
     assert cli.config.trainer.default_root_dir == "."
     assert cli.config.data.data_dir == "data"
 

@@ -8,6 +8,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from digitnet.console import log_to_stderr
 from digitnet.data.mnist import fetch_mnist, read_test_set
 from digitnet.errors import ConfigError, one_line_errors
 from digitnet.evaluation.corruptions import CORRUPTIONS, PAGES
@@ -31,6 +32,7 @@ MIN_WIDTH = 100  # columns of a table that is not printed to a terminal
 @one_line_errors()
 def main(args: list[str] | None = None) -> None:
     """Run the command and exit with 0, with 1 if an image could not be decoded, or with 2 for invalid options."""
+    log_to_stderr()
     options = build_parser().parse_args(args)
     check_threads(options.threads)
     models, folders = split_inputs(options)

@@ -3,16 +3,18 @@
 import argparse
 from pathlib import Path
 
+from digitnet.console import log_to_stderr
 from digitnet.data.mnist import fetch_mnist
 from digitnet.errors import one_line_errors
 from digitnet.export.graph import build_onnx, check, describe, store_weights, test_accuracy_of, with_stored_weights
 from digitnet.files import write_atomically
-from digitnet.training.checkpoint import load_model
+from digitnet.model.checkpoint import load_model
 
 
 @one_line_errors()
 def main(args: list[str] | None = None) -> None:
     """Run the command: export a checkpoint, verify the exported model and write it."""
+    log_to_stderr()
     export(build_parser().parse_args(args))
 
 

@@ -18,8 +18,8 @@ from torchvision.datasets import MNIST
 
 from digitnet import __version__
 from digitnet.errors import ConfigError, ExportError
+from digitnet.model.checkpoint import TrainedModel
 from digitnet.model.framing import Framing
-from digitnet.training.module import DigitNet
 
 FRAMED_ANEW = 0.0005  # part of MNIST's images that framing moves by a pixel, and so may be read otherwise
 IR_VERSION = 9
@@ -46,11 +46,13 @@ OUTPUT_DOCS = {
 class Reader(nn.Module):
     """What the file computes: pictures, uint8 (N, H, W, C), to the outputs of `OUTPUT_DOCS`, in that order."""
 
-    def __init__(self, model: DigitNet) -> None:
+    def __init__(self, model: TrainedModel) -> None:
         super().__init__()
         self.framing = Framing()
-        self.network = model.folded()
-        self.threshold = max(model.threshold.item(), 0.11)  # what is blank has 0.1
+        self.network = model.network.fused()
+        for parameter in self.network[-1].parameters():  # temperature scaling
+            parameter.data /= model.calibration.temperature
+        self.threshold = max(model.calibration.threshold.item(), 0.11)  # what is blank has 0.1
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         framed, blank = self.framing(image)
@@ -62,7 +64,7 @@ class Reader(nn.Module):
         return probabilities, label, framed, framed.mean((1, 2))
 
 
-def build_onnx(model: DigitNet, opset: int = 18) -> onnx.ModelProto:
+def build_onnx(model: TrainedModel, opset: int = 18) -> onnx.ModelProto:
     """The network of `model` behind the framing, as one graph with float32 weights; batch and sizes are free."""
     if opset > NEWEST_OPSET:
         raise ConfigError(f"opset is {opset}; {NEWEST_OPSET} is the newest that all supported runtimes read")
@@ -131,7 +133,7 @@ def store_weights(proto: onnx.ModelProto, weights: Weights) -> None:
     graph.node.extend(nodes)
 
 
-def describe(proto: onnx.ModelProto, model: DigitNet, checkpoint: Path, test_accuracy: float) -> None:
+def describe(proto: onnx.ModelProto, model: TrainedModel, checkpoint: Path, test_accuracy: float) -> None:
     """Writes into the file what it is, what it was made from, and what it takes and gives."""
     graph = proto.graph
     graph.input[0].doc_string = INPUT_DOC
@@ -146,8 +148,8 @@ def describe(proto: onnx.ModelProto, model: DigitNet, checkpoint: Path, test_acc
             "version": __version__,
             "training_data": "MNIST (Y. LeCun, C. Cortes, C. J. C. Burges), training images; synthesised handwriting",
             "test_accuracy": f"{test_accuracy:.4f}",  # of the likeliest digit, sure enough or not
-            "threshold": f"{model.threshold.item():.4f}",  # of the largest probability; below it the label is -1
-            "temperature": f"{model.temperature.item():.4f}",  # what the logits have been divided by
+            "threshold": f"{model.calibration.threshold.item():.4f}",  # below it the label is -1
+            "temperature": f"{model.calibration.temperature.item():.4f}",  # what the logits have been divided by
             "classes": ",".join(map(str, range(CLASSES))),
             "input": INPUT_DOC,
             "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
@@ -182,7 +184,7 @@ def test_accuracy_of(network: nn.Module, data_dir: str) -> float:
     return (logits.argmax(1) == test.targets).sum().item() / len(test.targets)
 
 
-def check(content: bytes, model: DigitNet, opset: int, accuracy: float, data_dir: str) -> None:
+def check(content: bytes, model: TrainedModel, opset: int, accuracy: float, data_dir: str) -> None:
     """Raises ExportError unless these bytes are the file that was asked for and compute what `model` computes."""
     try:
         proto = onnx.load_from_string(content)
@@ -227,7 +229,7 @@ def _check_parity(session: ort.InferenceSession, reader: Reader) -> None:
                     raise ExportError(f"the file differs from torch by {difference} {where}; at most {limit} wanted")
 
 
-def with_stored_weights(model: DigitNet, proto: onnx.ModelProto) -> Reader:
+def with_stored_weights(model: TrainedModel, proto: onnx.ModelProto) -> Reader:
     """What torch computes with the checkpoint's weights, those that the file rounds rounded as it has them.
 
     Raises ExportError where a rounded weight lies further from the checkpoint's than rounding explains.

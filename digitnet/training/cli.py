@@ -1,126 +1,182 @@
-"""The command line of train.py and the Lightning Trainer behind it."""
+"""The command line of train.py: a LightningCLI with digitnet's defaults."""
 
 import ctypes
 import logging
 import sys
 import warnings
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from jsonargparse import ArgumentError
 from lightning import Callback, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from digitnet.console import log_to_stderr
 from digitnet.data.datamodule import MNISTDataModule
 from digitnet.errors import ConfigError, one_line_errors
-from digitnet.training.callbacks import BestAndLast, EpochBar, EpochSeed, History, SaveConfig
-from digitnet.training.checkpoint import AtomicCheckpointIO, check_resumable
+from digitnet.training.callbacks import EpochLog, EpochSeed, ResumeHint
+from digitnet.training.checkpoint import check_resumable
 from digitnet.training.module import DigitNet
-from digitnet.training.report import Report, summary
+from digitnet.training.report import TrainingReport, summary
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # parameters of mallopt in glibc's malloc.h
+MAX_SEED = 2**32 - 1
+TRAINER_DEFAULTS = {
+    "max_epochs": 5,
+    "devices": 1,
+    "log_every_n_steps": 20,
+    "use_distributed_sampler": False,  # the data module distributes the images itself
+    "default_root_dir": ".",
+    "plugins": [{"class_path": "digitnet.training.checkpoint.AtomicCheckpointIO"}],
+}
 
 
 @one_line_errors()
 def main(args: list[str] | None = None) -> None:
-    """Run the `train` command: train, test the best epoch once, and print where the results are stored."""
+    """Run the `train` command: train, test the best epoch once, and print where the results are stored.
+
+    Args:
+        args: Command-line arguments, `sys.argv[1:]` by default.
+    """
     cli = TrainingCLI(args)
     cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.config.ckpt_path, weights_only=True)
-    cli.trainer.test(cli.best_network(), cli.datamodule, verbose=False)
+    cli.trainer.test(cli.model, cli.datamodule, ckpt_path=cli.best_checkpoint_path(), weights_only=True, verbose=False)
     if cli.trainer.is_global_zero:
         print(summary(cli.trainer))
 
 
-def build_trainer(
-    max_epochs: int = 5,
-    accelerator: str = "auto",
-    devices: int | str = 1,
-    num_nodes: int = 1,
-    strategy: str = "auto",
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true",
-    deterministic: bool = False,
-    early_stopping_patience: int | None = None,
-    default_root_dir: str = ".",
-    callbacks: list | None = None,
-) -> Trainer:
-    """A Lightning Trainer with digitnet's checkpoints, logs and progress display.
+class TrainingCLI(LightningCLI):
+    """LightningCLI for `DigitNet` and `MNISTDataModule`, with checkpoints, loggers and a report by default.
+
+    It has every option of Lightning's Trainer, and instantiates `trainer`, `model` and `datamodule` without running
+    them. In addition to the classes' options there are `--ckpt_path`, and the options of two ModelCheckpoints and a
+    LearningRateMonitor: `--best_checkpoint.*`, `--last_checkpoint.*` and `--learning_rate_monitor.*`.
 
     Args:
-        max_epochs: Times over the images.
-        accelerator: auto: a GPU, else the CPU.
-        devices: On each machine.
-        num_nodes: How many machines.
-        strategy: ddp for several devices.
-        precision: Of the arithmetic.
-        deterministic: Repeatable bit for bit on a GPU too.
-        early_stopping_patience: Epochs without a lower val/loss after which to stop.
-        default_root_dir: Where checkpoints/, reports/ and logs/ are made.
-        callbacks: More Lightning callbacks.
+        args: Command-line arguments, `sys.argv[1:]` by default.
+
+    Raises:
+        ConfigError: If an option is unknown or has an invalid value.
+        CheckpointError: If `--ckpt_path` is not a checkpoint from which this run can be resumed.
     """
-    for name, value, least in [
-        ("max_epochs", max_epochs, 1),
-        ("num_nodes", num_nodes, 1),
-        ("early_stopping_patience", early_stopping_patience, 1),
-    ]:
-        if value is not None and value < least:
-            raise ConfigError(f"trainer.{name} is {value}; it must be {least} or more")
-    for callback in callbacks or []:
-        if not isinstance(callback, Callback):
-            raise ConfigError(f"trainer.callbacks has {callback!r}, which is no Lightning callback")
-    configure_malloc()
-    root = Path(default_root_dir)
-    on_terminal = sys.stdout.isatty()
-    history = History(print_epochs=not on_terminal)
-    own_callbacks: list[Callback] = [
-        EpochSeed(),
-        LearningRateMonitor(logging_interval="epoch"),
-        history,
-        BestAndLast(root / "checkpoints"),
-        Report(root / "reports", history),
-    ]
-    if on_terminal:
-        own_callbacks.append(EpochBar())
-    if early_stopping_patience:
-        own_callbacks.append(EarlyStopping("val/loss", patience=early_stopping_patience))
-    tensorboard = TensorBoardLogger(root / "logs", name="tensorboard")
-    try:
-        trainer = Trainer(
-            max_epochs=max_epochs,
-            accelerator=accelerator,
-            devices=devices,
-            num_nodes=num_nodes,
-            strategy=strategy,
-            precision=precision,
-            deterministic=deterministic,
-            default_root_dir=root,
-            callbacks=own_callbacks + (callbacks or []),
-            logger=[tensorboard, CSVLogger(root / "logs", name="csv", version=tensorboard.version)],
-            plugins=[AtomicCheckpointIO()],
-            use_distributed_sampler=False,  # the data module shares out the images itself, none twice
-            log_every_n_steps=1,  # only whole epochs are logged; more than an epoch has steps draws a warning
-            num_sanity_val_steps=0,  # a test run of the validation guards against bugs that the tests find
-            enable_progress_bar=on_terminal,
-            enable_model_summary=False,
+
+    def __init__(self, args: ArgsType = None) -> None:
+        log_to_stderr()
+        filter_warnings()
+        configure_malloc()
+        super().__init__(
+            DigitNet,
+            MNISTDataModule,
+            trainer_defaults=dict(TRAINER_DEFAULTS),
+            seed_everything_default=0,
+            save_config_kwargs={"overwrite": True},
+            parser_kwargs={
+                "prog": "digitnet train",
+                "usage": "python train.py [options]",
+                "description": "Trains digitnet on MNIST and tests it.",
+                "exit_on_error": False,  # raise an exception instead of printing the usage
+            },
+            args=args,
+            run=False,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,  # it stores the name of a class to import in each checkpoint
         )
-    except (MisconfigurationException, ModuleNotFoundError, ValueError, TypeError, RuntimeError) as error:
-        reason, _, hint = str(error).partition(" HINT: ")
-        raise ConfigError(
-            f"This machine cannot train with accelerator {accelerator}, devices {devices}, strategy {strategy},"
-            f" precision {precision} ({reason.split('. ')[0].rstrip('.')})."
-            f" {hint or 'Without these options it trains on what it has'}"
-        ) from error
-    if precision == "16-mixed" and trainer.strategy.root_device.type == "cpu":
-        raise ConfigError("trainer.precision 16-mixed takes a GPU; on the CPU use 32-true or bf16-mixed")
-    return trainer
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the checkpoint to resume from, and the stock callbacks with their options."""
+        parser.add_argument("--ckpt_path", type=str | None, help="Checkpoint to resume from, for example last.ckpt.")
+        parser.add_lightning_class_args(ModelCheckpoint, "best_checkpoint")
+        parser.add_lightning_class_args(ModelCheckpoint, "last_checkpoint")
+        parser.add_lightning_class_args(LearningRateMonitor, "learning_rate_monitor")
+        parser.set_defaults(
+            {
+                # The loss distinguishes epochs that misclassify the same few images, and rewards honest probabilities.
+                "best_checkpoint.monitor": "val/loss",
+                "best_checkpoint.filename": "best",
+                "best_checkpoint.save_weights_only": True,
+                "best_checkpoint.enable_version_counter": False,
+                "last_checkpoint.filename": "last",
+                "last_checkpoint.enable_version_counter": False,
+                "last_checkpoint.save_on_train_epoch_end": True,
+                "learning_rate_monitor.logging_interval": "epoch",
+            }
+        )
+        for name in ("best_checkpoint", "last_checkpoint"):
+            parser.link_arguments("trainer.default_root_dir", f"{name}.dirpath", compute_fn=_checkpoint_folder)
+        parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse the options and raise ConfigError for invalid ones."""
+        try:
+            super().parse_arguments(parser, args)
+        except ArgumentError as error:
+            raise ConfigError(f"{error} (python train.py --help lists the options)") from error
+        if not 0 <= self.config.seed_everything <= MAX_SEED:
+            raise ConfigError(f"seed_everything is {self.config.seed_everything}; it must be from 0 to {MAX_SEED}")
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Return the trainer with those default callbacks and loggers that its options allow."""
+        options = self.config_init.trainer
+        root = Path(options.default_root_dir or ".")
+        if options.logger is None or options.logger is True:
+            kwargs["logger"] = default_loggers(root)
+        if not sys.stdout.isatty():
+            kwargs["enable_progress_bar"] = False
+        self.trainer_defaults["callbacks"] = self._own_callbacks(root)
+        stock: list[Callback] = []
+        if options.enable_checkpointing is not False:
+            stock += [self.config_init.best_checkpoint, self.config_init.last_checkpoint]
+        if options.logger is not False:  # it requires a logger
+            stock.append(self.config_init.learning_rate_monitor)
+        try:
+            return self._instantiate_trainer({**options, **kwargs}, stock)
+        except (MisconfigurationException, ModuleNotFoundError, ValueError, TypeError, RuntimeError) as error:
+            raise ConfigError(f"The trainer cannot be built with these options: {error}") from error
+
+    def _own_callbacks(self, root: Path) -> list[Callback]:
+        """Return the callbacks for what no stock callback does."""
+        checkpoint = self.config_init.last_checkpoint
+        enabled = self.config_init.trainer.enable_checkpointing is not False
+        callbacks: list[Callback] = [TrainingReport(root / "reports"), ResumeHint(checkpoint if enabled else None)]
+        if self.config.seed_everything is not False:
+            callbacks.append(EpochSeed(int(self.config.seed_everything)))
+        if not sys.stdout.isatty():
+            callbacks.append(EpochLog())
+        return callbacks
+
+    def after_instantiate_classes(self) -> None:
+        """Check the checkpoint to resume from, before anything is written."""
+        if self.config.ckpt_path not in (None, "last"):
+            check_resumable(Path(self.config.ckpt_path), self.model, self.datamodule)
+
+    def best_checkpoint_path(self) -> str | None:
+        """Return the path of the epoch with the lowest val/loss, or None if no checkpoint was written."""
+        return self.config_init.best_checkpoint.best_model_path or None
+
+
+def _checkpoint_folder(root: str | None) -> str:
+    """Return the directory of the checkpoints below the trainer's root directory."""
+    return str(Path(root or ".") / "checkpoints")
+
+
+def default_loggers(root: Path) -> list[Logger]:
+    """Return a TensorBoardLogger and a CSVLogger with the same version number, below `root`/logs.
+
+    Args:
+        root: The trainer's root directory.
+    """
+    tensorboard = TensorBoardLogger(root / "logs", name="tensorboard")
+    return [tensorboard, CSVLogger(root / "logs", name="csv", version=tensorboard.version)]
 
 
 def configure_malloc() -> None:
-    """Makes glibc keep what a step frees for the next one, where it would hand blocks as large as ours back to the
-    system and be given them page by page again: 8,000 page faults and a quarter of a step's CPU time. The same names
-    and numbers as in its mallopt(3); nothing is done where there is no glibc.
+    """Make glibc reuse the memory of a training step for the next one.
+
+    By default it returns blocks of this size to the system, which then provides them again page by page: 8,000 page
+    faults and a quarter of the CPU time of a step. See mallopt(3). It has no effect on systems without glibc.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt:
@@ -129,68 +185,19 @@ def configure_malloc() -> None:
 
 
 def filter_warnings() -> None:
-    """Keeps Lightning from saying what a user of digitnet can do nothing about."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # hints and adverts; what matters we say ourselves
-    # Said of any loader without worker processes; ours are quicker without (see MNISTDataModule).
+    """Hide messages of Lightning that do not apply to digitnet."""
+    # MNISTDataModule is faster without worker processes.
     warnings.filterwarnings("ignore", message=".*does not have many workers")
-    # Said before `build_trainer` refuses it.
-    warnings.filterwarnings("ignore", message=".*AMP with fp16 is not supported on CPU")
-    # Said on every machine that has SLURM, where one may well train without it.
+    # A machine with SLURM can also train without it.
     warnings.filterwarnings("ignore", message=".*`srun` command is available")
-    # `digitnet train` passes its arguments on, without the name of the command.
+    # `digitnet train` passes its arguments without the name of the command.
     warnings.filterwarnings("ignore", message=".*LightningCLI's args parameter is intended")
+    # A second run replaces the checkpoints of the first.
+    warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty")
+    # The data module's sampler evaluates each image once, on any number of devices.
+    warnings.filterwarnings("ignore", message=".*it is recommended to use `Trainer.devices=1")
     # Lightning's own use of torch.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")
-
-
-class TrainingCLI(LightningCLI):
-    """The options of train.py: those of `build_trainer`, `DigitNet` and `MNISTDataModule`, a seed and a checkpoint.
-
-    Builds `.trainer`, `.model` and `.datamodule`. Raises ConfigError and CheckpointError before anything is written.
-    """
-
-    def __init__(self, args: ArgsType = None) -> None:
-        filter_warnings()
-        super().__init__(
-            DigitNet,
-            MNISTDataModule,
-            trainer_class=build_trainer,
-            save_config_callback=SaveConfig,
-            save_config_kwargs={"save_to_log_dir": False},
-            parser_kwargs={
-                "usage": "python train.py [options]",
-                "description": "Trains digitnet on MNIST and tests it.",
-                "exit_on_error": False,  # raise instead, for one line where argparse prints its usage
-            },
-            args=args,
-            run=False,
-            auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,  # else each checkpoint would name code to import
-        )
-
-    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument("--seed_everything", type=int, default=0, help="Fixes all that is random.")
-
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument("--ckpt_path", type=str | None, help="Go on from this last.ckpt.")
-        parser.link_arguments("seed_everything", "data.seed")
-
-    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        try:
-            super().parse_arguments(parser, args)
-        except ArgumentError as error:
-            raise ConfigError(f"{error} (python train.py --help lists the options)") from error
-        if not 0 <= self.config.seed_everything < 2**32:
-            raise ConfigError(f"seed_everything is {self.config.seed_everything}; it must be from 0 to {2**32 - 1}")
-
-    def after_instantiate_classes(self) -> None:
-        if self.config.ckpt_path is not None:
-            check_resumable(Path(self.config.ckpt_path), self.model, self.datamodule)
-
-    def best_network(self) -> DigitNet:
-        """The network with the weights of best.ckpt, from memory: a second machine may have no such file."""
-        weights = next(c.best_weights for c in self.trainer.callbacks if isinstance(c, BestAndLast))  # type: ignore[attr-defined]
-        assert weights is not None
-        self.model.load_state_dict(weights)
-        return self.model
+    # Advertisements.
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
+        logging.getLogger(name).addFilter(lambda record: "Tip:" not in str(record.msg))

@@ -1,10 +1,9 @@
-"""Pictures and figures of a run, for people who would rather look than read."""
+"""The report of a training run: plots and metrics in one directory."""
 
-import io
 import json
 import os
 import platform
-from collections.abc import Sequence
+import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,185 +12,174 @@ import numpy as np
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
-from matplotlib.figure import Figure
-from torch import Tensor
 from torchmetrics import CatMetric
 
 from digitnet import __version__
+from digitnet.contract import NUM_CLASSES
+from digitnet.evaluation.metrics import confusion_matrix
+from digitnet.evaluation.plots import plot_confusion, plot_curves, plot_mistakes, plot_samples, save_figure
 from digitnet.files import write_atomically
-from digitnet.training.callbacks import History, Metrics
+from digitnet.training.module import Batch
 
-CLASSES = 10
-SAMPLES = 100
-MAX_MISTAKES = 100
+METRICS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
 
 
-class Report(Callback):
-    """Writes reports/: samples.png before training, everything else after the test.
+class TrainingReport(Callback):
+    """Write samples.png when training begins, and the other plots and metrics.json after the test.
 
-    Needs a MNISTDataModule and a `History` among the trainer's callbacks.
+    It keeps the metrics of each epoch in the checkpoint, so that a resumed run reports all of its epochs.
+
+    Args:
+        folder: The directory to write to.
+
+    Attributes:
+        epochs: The metrics of each epoch, and its duration in seconds with ("seconds") and without validation
+            ("train_seconds").
+        metrics: The content of metrics.json, empty before the test.
     """
 
-    def __init__(self, folder: Path, history: History) -> None:
-        self.folder, self.history = folder, history
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.epochs: list[dict[str, float]] = []
+        self.metrics: dict[str, Any] = {}
+        self._images = 0  # of the current epoch
+        self._start = self._validation_start = self._validation_seconds = 0.0
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.is_global_zero:
-            images, labels = trainer.datamodule.train_set.tensors  # type: ignore[attr-defined]
-            shown = torch.linspace(0, len(images) - 1, min(SAMPLES, len(images))).long().to(images.device)
-            save_picture(self.folder / "samples.png", draw_samples(images[shown].cpu(), labels[shown].cpu()))
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self._start, self._validation_seconds, self._images = time.perf_counter(), 0.0, 0
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
+        """Plot the first batch."""
+        if trainer.global_step == 0 and trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            ink, labels = (tensor.cpu().float().numpy() for tensor in batch)
+            save_figure(plot_samples(ink[:, 0], labels.astype(int)), self.folder / "samples.png")
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """Count the images."""
+        self._images += len(batch[1]) * trainer.world_size
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop the clock of training."""
+        self._validation_start = time.perf_counter()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Restart the clock of training."""
+        self._validation_seconds += time.perf_counter() - self._validation_start
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the metrics of the epoch."""
+        logged = trainer.callback_metrics
+        epoch = {name: logged[name].item() for name in METRICS if name in logged}
+        seconds = time.perf_counter() - self._start
+        train_seconds = seconds - self._validation_seconds
+        self.epochs.append({**epoch, "seconds": seconds, "train_seconds": train_seconds, "images": self._images})
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state for the checkpoint."""
+        return {"epochs": self.epochs}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the state from a checkpoint."""
+        self.epochs = [{str(name): float(value) for name, value in epoch.items()} for epoch in state_dict["epochs"]]
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.logits = CatMetric().to(pl_module.device)  # a metric, since these are gathered over ranks, in order
+        """Prepare to collect the test images and logits, which are gathered over the processes."""
+        self._ink, self._labels, self._logits = (CatMetric().to(pl_module.device) for _ in range(3))
 
     def on_test_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
-        self.logits.update(outputs)
+        """Collect a batch."""
+        self._ink.update(batch[0])
+        self._labels.update(batch[1])
+        self._logits.update(outputs)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        logits = torch.as_tensor(self.logits.compute()).float().cpu()  # (10000, 10) on every rank
-        if not trainer.is_global_zero:
+        """Write the plots and the metrics."""
+        collected = (self._ink, self._labels, self._logits)
+        ink, labels, logits = (torch.as_tensor(metric.compute()).float().cpu() for metric in collected)
+        if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        images, labels = (tensor.cpu() for tensor in trainer.datamodule.test_set.tensors)  # type: ignore[attr-defined]
-        predictions = logits.argmax(1)
-        confusion = count_confusion(labels, predictions)
-        save_picture(self.folder / "curves.png", draw_curves(self.history.rows))
-        save_picture(self.folder / "confusion.png", draw_confusion(confusion))
-        save_picture(self.folder / "mistakes.png", save_mistakes(images, labels, logits))
-        metrics = {name.replace("/", "_"): value.item() for name, value in trainer.callback_metrics.items()}
-        write_atomically(
-            self.folder / "metrics.json", json.dumps(self._figures(trainer, metrics, confusion), indent=2).encode()
-        )
+        self._write(trainer, ink[:, 0].numpy(), labels.numpy().astype(int), logits.softmax(1).numpy())
 
-    def _figures(self, trainer: Trainer, test: Metrics, confusion: np.ndarray) -> dict[str, Any]:
-        rows, best = self.history.rows, self.history.best
-        train_images = len(trainer.datamodule.train_set)  # type: ignore[attr-defined]
+    def _write(self, trainer: Trainer, ink: np.ndarray, labels: np.ndarray, probabilities: np.ndarray) -> None:
+        """Write the files: ink (N, 28, 28), labels (N,), probabilities (N, 10)."""
+        confusion = confusion_matrix(labels, probabilities.argmax(1))[:, :NUM_CLASSES]  # nothing is rejected here
+        if self.epochs:
+            save_figure(plot_curves(self.epochs), self.folder / "curves.png")
+        save_figure(plot_confusion(confusion), self.folder / "confusion.png")
+        save_figure(plot_mistakes(ink, labels, probabilities), self.folder / "mistakes.png")
         per_class = confusion.diagonal() / confusion.sum(1).clip(1)
-        return {
-            "test_accuracy": test["test_accuracy"],
-            "test_loss": test["test_loss"],
-            "val_accuracy": best["val/accuracy"],
-            "val_loss": best["val/loss"],
-            "fit_seconds": round(sum(row["seconds"] for row in rows), 3),
-            "images_per_second": round(train_images * len(rows) / sum(row["train_seconds"] for row in rows), 1),
-            "epochs": len(rows),
-            "best_epoch": rows.index(best) + 1,
-            "seed": trainer.datamodule.seed,  # type: ignore[attr-defined]
+        self.metrics = {
+            **{name.replace("/", "_"): value.item() for name, value in sorted(trainer.callback_metrics.items())},
+            **self._fit_metrics(),
+            "seed": int(os.environ.get("PL_GLOBAL_SEED", -1)),
             **{f"test_accuracy_of_{digit}": accuracy for digit, accuracy in enumerate(per_class.tolist())},
-            "digitnet_version": __version__,
-            **{f"{package}_version": version(package) for package in ("torch", "torchvision", "lightning")},
-            "python_version": platform.python_version(),
-            "device": _device_name(trainer.strategy.root_device),
-            "devices": trainer.world_size,
-            "cpu": cpu_name(),
-            "cpu_cores": os.cpu_count(),
+            **environment(trainer),
         }
+        write_atomically(self.folder / "metrics.json", json.dumps(self.metrics, indent=2).encode())
+
+    def _fit_metrics(self) -> dict[str, float]:
+        """Return the metrics of the best epoch, and the duration and speed of training."""
+        validated = [epoch for epoch in self.epochs if "val/loss" in epoch]
+        metrics: dict[str, float] = {"epochs": len(self.epochs)}
+        if validated:
+            best = min(validated, key=lambda epoch: epoch["val/loss"])
+            metrics |= {"val_accuracy": best["val/accuracy"], "val_loss": best["val/loss"]}
+            metrics["best_epoch"] = self.epochs.index(best) + 1
+        if self.epochs:
+            images, seconds = (sum(epoch[name] for epoch in self.epochs) for name in ("images", "train_seconds"))
+            metrics["fit_seconds"] = round(sum(epoch["seconds"] for epoch in self.epochs), 3)
+            metrics["images_per_second"] = round(images / seconds, 1)
+        return metrics
 
 
-def count_confusion(labels: Tensor, predictions: Tensor) -> np.ndarray:
-    """int64 (10, 10): how often the digit of a row was read as the digit of a column."""
-    return torch.bincount(labels * CLASSES + predictions, minlength=CLASSES**2).view(CLASSES, CLASSES).numpy()
+def environment(trainer: Trainer) -> dict[str, Any]:
+    """Return versions and hardware, as plain values for metrics.json."""
+    device = trainer.strategy.root_device
+    return {
+        "digitnet_version": __version__,
+        **{f"{package}_version": version(package) for package in ("torch", "torchvision", "lightning")},
+        "python_version": platform.python_version(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "devices": trainer.world_size,
+        "cpu": cpu_name(),
+        "cpu_cores": os.cpu_count(),
+    }
 
 
 def summary(trainer: Trainer) -> str:
-    """What came of the run, where it lies, and what to do next."""
-    root = Path(trainer.default_root_dir)
+    """Return the result of a run, where its files are stored, and what to do next.
+
+    Args:
+        trainer: A trainer that has tested the network.
+    """
+    report = next((callback for callback in trainer.callbacks if isinstance(callback, TrainingReport)), None)  # type: ignore[attr-defined]
+    accuracy = f"Test accuracy {trainer.callback_metrics['test/accuracy']:.2%}"
+    if report is None or not report.metrics:
+        return f"\n{accuracy}. Nothing was written: fast_dev_run tries each step on one batch."
+    metrics, root = report.metrics, Path(trainer.default_root_dir)
     export_options = "" if root == Path() else f" --checkpoint {root / 'checkpoints' / 'best.ckpt'}"
-    figures = json.loads((root / "reports" / "metrics.json").read_text())
+    best = f"epoch {metrics['best_epoch']} of {metrics['epochs']}, " if "best_epoch" in metrics else ""
+    speed = f"{metrics.get('fit_seconds', 0):.0f} s of training at {metrics.get('images_per_second', 0):,.0f} images/s"
     return f"""
-Test accuracy {figures["test_accuracy"]:.2%} (epoch {figures["best_epoch"]} of {figures["epochs"]}, seed \
-{figures["seed"]}), {figures["fit_seconds"]:.0f} s of training at {figures["images_per_second"]:,.0f} images/s.
+{accuracy} ({best}seed {metrics["seed"]}), {speed}.
 
-  {root / "checkpoints"}/best.ckpt   the network        last.ckpt       to resume from
-  {root / "checkpoints"}/config.yaml the options
-  {root / "reports"}/samples.png     what it learns     curves.png      how it learnt
-  {root / "reports"}/mistakes.png    what it misreads   confusion.png   and as what
-  {root / "reports"}/metrics.json    all figures
-  {root / "logs"}/                   for TensorBoard: tensorboard --logdir {root / "logs"}
+  {root / "checkpoints"}/best.ckpt   the best epoch      last.ckpt       to resume from
+  {root / "reports"}/samples.png     training images     curves.png      learning curves
+  {root / "reports"}/mistakes.png    misclassified       confusion.png   confusion matrix
+  {root / "reports"}/metrics.json    all metrics
+  {root / "logs"}/                   config.yaml and the logs: tensorboard --logdir {root / "logs"}
 
-Next: look at {root / "reports" / "mistakes.png"}, then make a file that reads any picture: \
-python export.py{export_options}"""
-
-
-def save_picture(path: Path, figure: Figure) -> None:
-    """Writes the figure as PNG, by rename."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    write_atomically(path, buffer.getvalue())
-
-
-def draw_samples(images: Tensor, labels: Tensor) -> Figure:
-    """A sheet of images, uint8 (N, 28, 28), each with its label, int64 (N,); -1 is none."""
-    captions = [str(label) if label >= 0 else "none" for label in labels.tolist()]
-    return _draw_sheet(images, captions, "Training images and their labels")
-
-
-def save_mistakes(images: Tensor, labels: Tensor, logits: Tensor) -> Figure:
-    """A sheet of the images, uint8 (N, 28, 28), whose largest logit, of (N, 10), is not their label's; surest first."""
-    confidence, predictions = logits.softmax(1).max(1)
-    wrong = (predictions != labels).nonzero().flatten()
-    shown = wrong[confidence[wrong].argsort(descending=True)][:MAX_MISTAKES]
-    captions = [f"{labels[i]} read as {predictions[i]}\n{confidence[i]:.0%} sure" for i in shown.tolist()]
-    which = "all" if len(shown) == len(wrong) else f"the surest {len(shown)}"
-    return _draw_sheet(images[shown], captions, f"{len(wrong)} of {len(labels):,} test images misread ({which})")
-
-
-def _draw_sheet(images: Tensor, captions: Sequence[str], title: str) -> Figure:
-    columns = 10
-    rows = max(1, -(-len(images) // columns))
-    lines = captions[0].count("\n") + 1 if captions else 1
-    height = 0.75 + 0.17 * lines  # inches of one cell
-    figure = Figure(figsize=(columns * 0.95, rows * height + 0.5), layout="constrained")
-    figure.suptitle(title)
-    for cell, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
-        axes.axis("off")
-        if cell < len(images):
-            axes.imshow(images[cell].numpy(), cmap="gray_r", vmin=0, vmax=255)
-            axes.set_title(captions[cell], fontsize=8, pad=2)
-    return figure
-
-
-def draw_curves(rows: Sequence[Metrics]) -> Figure:
-    """Accuracy and loss over the epochs, on training and on validation images."""
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    epochs = range(1, len(rows) + 1)
-    for axes, metric in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
-        for split, style, label in (
-            ("train", "o--", "train (distorted, with dropout, while it learnt)"),
-            ("val", "o-", "val (as it is, after the epoch)"),
-        ):
-            axes.plot(epochs, [row[f"{split}/{metric}"] for row in rows], style, label=label)
-        axes.set(xlabel="epoch", ylabel=metric, title=metric)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.grid(alpha=0.3)
-        axes.legend()
-    return figure
-
-
-def draw_confusion(confusion: np.ndarray) -> Figure:
-    """The table of `count_confusion`, coloured by the mistakes: the diagonal would drown them."""
-    figure = Figure(figsize=(6.5, 6), layout="constrained")
-    axes = figure.subplots()
-    mistakes = confusion.astype(float)
-    np.fill_diagonal(mistakes, np.nan)
-    axes.imshow(mistakes, cmap="Reds", vmin=0)
-    for (row, column), count in np.ndenumerate(confusion):
-        if count:
-            dark = row != column and count > np.nanmax(mistakes) / 2
-            axes.text(column, row, str(count), ha="center", va="center", fontsize=9, color="white" if dark else "black")
-    ticks = range(CLASSES)
-    axes.set(xlabel="read as", ylabel="is", xticks=ticks, yticks=ticks, title="What the test images were read as")
-    return figure
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+Next: look at {root / "reports" / "mistakes.png"}, then export the model to ONNX: python export.py{export_options}"""
 
 
 def cpu_name() -> str:
-    """What the processor calls itself."""
+    """Return the name of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()  # platform.processor() is empty on Linux
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))

@@ -8,7 +8,7 @@ import torch
 
 import export
 from digitnet.export.graph import OUTPUT_DOCS, Reader, build_onnx, sample_images
-from digitnet.training.checkpoint import load_model
+from digitnet.model.checkpoint import load_model
 from digitnet.training.module import DigitNet
 
 
@@ -102,7 +102,7 @@ def test_a_file_with_other_weights_than_the_checkpoints_is_not_written(run, caps
     run.output.write_bytes(b"an older file")
 
     def wrong(model, opset):
-        weight = getattr(model, layer).weight.data
+        weight = getattr(model.network, layer).weight.data
         good = weight.clone()
         weight *= 1 + 0.02 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
         graph = build_onnx(model, opset)

@@ -1,21 +1,22 @@
-"""What takes a GPU, and what shows without one that nothing would leave it."""
+"""Training on a GPU, and without one, that no data would leave it."""
 
 import json
 
 import pytest
 import torch
-from lightning import Callback
+from lightning import Callback, Trainer
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from digitnet.data.augmentation import augment
 from digitnet.data.datamodule import MNISTDataModule
 from digitnet.data.degradation import degrade
 from digitnet.model.framing import Framing
-from digitnet.training.cli import build_trainer, filter_warnings
 from digitnet.training.module import DigitNet, soft_targets
 
 
-@pytest.mark.parametrize("change", [augment, degrade, DigitNet().to("meta")], ids=["distort", "redraw", "network"])
+@pytest.mark.parametrize(
+    "change", [augment, degrade, DigitNet().to("meta")], ids=["augmentation", "degradation", "network"]
+)
 def test_a_batch_stays_on_its_device(change):
     # Tensors of the device "meta" have no values: whatever asked for one, or mixed in the CPU's, would fail.
     torch.manual_seed(0)  # the pad's size is drawn on the CPU
@@ -29,7 +30,7 @@ def test_framing_and_targets_stay_on_their_device():
 
 
 class Fetched(TorchDispatchMode, Callback):
-    """Counts the numbers that the steps of an epoch fetch from their device: on a GPU each is a wait for it."""
+    """Count the numbers that the steps of an epoch fetch from their device; on a GPU, each synchronizes with it."""
 
     steps = numbers = 0
 
@@ -48,9 +49,12 @@ class Fetched(TorchDispatchMode, Callback):
 
 
 def test_no_step_of_an_epoch_fetches_a_number_from_the_device(tiny_mnist, tmp_path):
-    filter_warnings()
     fetched = Fetched()
-    trainer = build_trainer(max_epochs=1, accelerator="cpu", default_root_dir=str(tmp_path), callbacks=[fetched])
+    # Without a logger, which fetches what it writes, and without a progress bar, which fetches what it shows.
+    trainer = Trainer(
+        max_epochs=1, accelerator="cpu", default_root_dir=str(tmp_path), callbacks=[fetched],
+        logger=False, enable_checkpointing=False, enable_progress_bar=False,
+    )  # fmt: skip
     trainer.fit(DigitNet(), MNISTDataModule(str(tiny_mnist.folder), batch_size=16, synthetic_digits=40, non_digits=10))
     assert fetched.steps > 20
     assert fetched.numbers == 0

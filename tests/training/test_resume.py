@@ -1,4 +1,4 @@
-"""Runs that are stopped at any moment and go on as if they had not been: real processes, real signals."""
+"""Runs that are interrupted at any moment are resumed bit for bit: real processes, real signals."""
 
 import signal
 import time
@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from digitnet.training.checkpoint import read_checkpoint
+from digitnet.model.checkpoint import read_checkpoint
 from tests.conftest import TinyMNIST
 
 pytestmark = pytest.mark.slow
@@ -30,23 +30,23 @@ def finish(process):
 
 
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory):
-    """The weights at the end of a run that nothing stopped."""
-    folder = tmp_path_factory.mktemp("unbroken")
+def uninterrupted(tmp_path_factory):
+    """Return the final weights of a run that was never interrupted."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
     finish(TinyMNIST(folder / "made").train(folder / "run", *OPTIONS))
     return weights(folder / "run")
 
 
 def stop(process, root, after, signum):
-    """Sends the signal once `after` has happened: the run's first last.ckpt is there, or an epoch's line is printed."""
-    if after == "begun":
+    """Send the signal once `after` has happened: a last.ckpt was written ("saved"), or an epoch was logged."""
+    if after == "saved":
         last = root / "checkpoints" / "last.ckpt"
         before = last.stat().st_ino if last.exists() else None
         while not last.exists() or last.stat().st_ino == before:
             assert process.poll() is None, process.communicate()
             time.sleep(0.005)
     else:
-        for line in process.stdout:
+        for line in process.stderr:
             if line.startswith(f"epoch {after}/"):
                 break
         time.sleep(0.15)  # into the next epoch
@@ -54,36 +54,36 @@ def stop(process, root, after, signum):
     process.send_signal(signum)
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tiny_mnist, tmp_path, unbroken):
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tiny_mnist, tmp_path, uninterrupted):
     finish(tiny_mnist.train(tmp_path / "again", *OPTIONS))
-    assert same(unbroken, weights(tmp_path / "again"))
+    assert same(uninterrupted, weights(tmp_path / "again"))
     finish(tiny_mnist.train(tmp_path / "other", *OPTIONS, "--seed_everything=12"))
-    assert not same(unbroken, weights(tmp_path / "other"))
+    assert not same(uninterrupted, weights(tmp_path / "other"))
 
 
-def test_a_run_killed_at_several_moments_ends_with_the_weights_of_an_unbroken_one(tiny_mnist, tmp_path, unbroken):
+def test_a_run_killed_at_several_moments_has_the_weights_of_an_uninterrupted_one(tiny_mnist, tmp_path, uninterrupted):
     root = tmp_path / "killed"
     resume = f"--ckpt_path={root / 'checkpoints' / 'last.ckpt'}"
     process = tiny_mnist.train(root, *OPTIONS)
-    stop(process, root, "begun", signal.SIGKILL)
+    stop(process, root, "saved", signal.SIGKILL)
     process.communicate()
-    for after in (1, "begun", 3):
+    for after in (2, "saved"):
         process = tiny_mnist.train(root, *OPTIONS, resume)
         stop(process, root, after, signal.SIGKILL)
         process.communicate()
     finish(tiny_mnist.train(root, *OPTIONS, resume))
-    assert same(unbroken, weights(root))
+    assert same(uninterrupted, weights(root))
 
 
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupt_leaves_a_checkpoint_to_resume_from_and_says_so(tiny_mnist, tmp_path, unbroken, signum, status):
+def test_an_interrupted_run_says_how_to_resume_it(tiny_mnist, tmp_path, uninterrupted, signum, status):
     root = tmp_path / "interrupted"
     process = tiny_mnist.train(root, *OPTIONS)
     stop(process, root, 2, signum)
-    output, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == status
     last = root / "checkpoints" / "last.ckpt"
-    assert f"Go on: python train.py --ckpt_path {last}" in output
+    assert f"Resume with the same options and --ckpt_path {last}" in errors
     assert "Traceback" not in errors
     finish(tiny_mnist.train(root, *OPTIONS, f"--ckpt_path={last}"))
-    assert same(unbroken, weights(root))
+    assert same(uninterrupted, weights(root))

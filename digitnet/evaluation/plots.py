@@ -1,0 +1,118 @@
+"""Plots of a training run: image grids, learning curves and the confusion matrix."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from digitnet.files import write_atomically
+
+MAX_IMAGES = 100
+COLUMNS = 10
+RESOLUTION = 120  # dots per inch
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as a PNG file, atomically.
+
+    Args:
+        figure: The figure.
+        path: The file to write; its directory is created.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=RESOLUTION)
+    write_atomically(path, buffer.getvalue())
+
+
+def plot_samples(ink: np.ndarray, labels: np.ndarray) -> Figure:
+    """Return a grid of training images with their labels.
+
+    Args:
+        ink: Stroke intensity, float (N, 28, 28) in [0, 1]. The first 100 images are shown.
+        labels: Integers (N,), 0 to 9, or -1 for a non-digit.
+    """
+    captions = [str(label) if label >= 0 else "non-digit" for label in labels[:MAX_IMAGES]]
+    return _plot_grid(ink[:MAX_IMAGES], captions, "Training images after augmentation")
+
+
+def plot_mistakes(ink: np.ndarray, labels: np.ndarray, probabilities: np.ndarray) -> Figure:
+    """Return a grid of misclassified images, most confident first.
+
+    Args:
+        ink: Stroke intensity, float (N, 28, 28) in [0, 1].
+        labels: Integers (N,), 0 to 9.
+        probabilities: Float (N, 10).
+    """
+    predictions, confidence = probabilities.argmax(1), probabilities.max(1)
+    mistakes = (predictions != labels).nonzero()[0]
+    shown = mistakes[np.argsort(-confidence[mistakes], kind="stable")][:MAX_IMAGES]
+    captions = [f"{labels[i]} as {predictions[i]}\n{confidence[i]:.0%}" for i in shown]
+    which = "all" if len(shown) == len(mistakes) else f"the {len(shown)} most confident"
+    return _plot_grid(ink[shown], captions, f"{len(mistakes)} of {len(labels):,} test images misclassified ({which})")
+
+
+def _plot_grid(ink: np.ndarray, captions: Sequence[str], title: str) -> Figure:
+    """Return a grid of ten captioned images per row."""
+    rows = max(1, -(-len(ink) // COLUMNS))
+    lines = captions[0].count("\n") + 1 if captions else 1
+    height = 0.75 + 0.17 * lines  # inches per cell
+    figure = Figure(figsize=(COLUMNS * 0.95, rows * height + 0.5), layout="constrained")
+    figure.suptitle(title)
+    for cell, axes in enumerate(figure.subplots(rows, COLUMNS, squeeze=False).flat):
+        axes.axis("off")
+        if cell < len(ink):
+            axes.imshow(ink[cell], cmap="gray_r", vmin=0, vmax=1)
+            axes.set_title(captions[cell], fontsize=8, pad=2)
+    return figure
+
+
+def plot_curves(epochs: Sequence[dict[str, float]]) -> Figure:
+    """Return the learning curves of a run.
+
+    Args:
+        epochs: The metrics of each epoch: "train/loss", "train/accuracy", and where there was a validation, "val/loss"
+            and "val/accuracy".
+    """
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    for axes, metric in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
+        _plot_curve(axes, epochs, f"train/{metric}", "training (augmented, with dropout, mean over the epoch)", "o--")
+        _plot_curve(axes, epochs, f"val/{metric}", "validation (after the epoch)", "o-")
+        axes.set(xlabel="epoch", ylabel=metric, title=metric)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    return figure
+
+
+def _plot_curve(axes: Axes, epochs: Sequence[dict[str, float]], name: str, label: str, style: str) -> None:
+    """Plot one metric over the epochs that have it."""
+    points = [(number, epoch[name]) for number, epoch in enumerate(epochs, 1) if name in epoch]
+    axes.plot([number for number, _ in points], [value for _, value in points], style, label=label)
+
+
+def plot_confusion(confusion: np.ndarray) -> Figure:
+    """Return the confusion matrix, colored by the misclassified images only.
+
+    Args:
+        confusion: Counts (10, 10): rows are labels, columns are predictions.
+    """
+    figure = Figure(figsize=(6.5, 6), layout="constrained")
+    axes = figure.subplots()
+    mistakes = confusion.astype(float)
+    np.fill_diagonal(mistakes, np.nan)  # its counts would hide the others
+    axes.imshow(mistakes, cmap="Reds", vmin=0)
+    for (row, column), count in np.ndenumerate(confusion):
+        if count:
+            dark = row != column and count > np.nanmax(mistakes) / 2
+            axes.text(column, row, str(count), ha="center", va="center", fontsize=9, color="white" if dark else "black")
+    ticks = range(len(confusion))
+    axes.set(
+        xlabel="predicted", ylabel="label", xticks=ticks, yticks=ticks, title="Confusion matrix of the test images"
+    )
+    return figure

@@ -1,0 +1,147 @@
+"""Checkpoints, read as untrusted files.
+
+A checkpoint is a zip archive with a pickle in it, and a pickle can name any code to run. Therefore only tensors and
+plain values are unpickled (`torch.load(weights_only=True)`), nothing in the file decides which classes are built, and
+the tensors are compared with those of the network before any of them is used.
+"""
+
+import zipfile
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from digitnet.errors import CheckpointError
+from digitnet.model.calibration import Calibration
+from digitnet.model.network import ConvNet
+
+MAX_UNPACKED_BYTES = 64 * 2**20  # a checkpoint of digitnet with the state of AdamW has less than 3 MB
+
+
+class TrainedModel(NamedTuple):
+    """A trained network with its calibration, in evaluation mode on the CPU.
+
+    Attributes:
+        network: Maps ink to logits.
+        calibration: The temperature of the logits and the rejection threshold.
+    """
+
+    network: ConvNet
+    calibration: Calibration
+
+
+def load_model(path: str | Path) -> TrainedModel:
+    """Load the network and its calibration from a checkpoint of `DigitNet`.
+
+    Args:
+        path: A checkpoint that train.py wrote.
+
+    Returns:
+        The trained model, on the CPU.
+
+    Raises:
+        CheckpointError: As `read_checkpoint` does.
+        OSError: If the file cannot be read.
+    """
+    modules = nn.ModuleDict({"network": ConvNet(), "calibration": Calibration()})
+    modules.load_state_dict(read_checkpoint(path, modules)["state_dict"])
+    modules.eval()
+    return TrainedModel(modules["network"], modules["calibration"])  # type: ignore[arg-type]
+
+
+def read_checkpoint(path: str | Path, reference: nn.Module | None = None) -> dict[str, Any]:
+    """Read a Lightning checkpoint without running anything in it.
+
+    Args:
+        path: The checkpoint.
+        reference: If given, the checkpoint must have exactly the parameters and buffers of this module, with the same
+            shapes and dtypes and finite values.
+
+    Returns:
+        The content, with tensors on the CPU: among others "state_dict" and "hyper_parameters", which are numbers.
+
+    Raises:
+        CheckpointError: If the file is missing, damaged, holds more than tensors and plain values, unpacks to more than
+            64 MiB, or does not fit `reference`.
+        OSError: If the file cannot be read.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise CheckpointError(f"expected a checkpoint, for example checkpoints/last.ckpt, got the directory {path}")
+    if not path.is_file():
+        raise CheckpointError(f"No checkpoint {path}. Train one first: python train.py")
+    checkpoint = _unpickle(path)
+    _check_content(path, checkpoint)
+    if reference is not None:
+        _check_state_dict(path, checkpoint["state_dict"], reference.state_dict())
+    return checkpoint
+
+
+def _unpickle(path: Path) -> Any:
+    """Return what the archive contains after its size and checksums were checked."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+            if unpacked > MAX_UNPACKED_BYTES:
+                raise CheckpointError(f"expected at most {MAX_UNPACKED_BYTES:,} bytes, {path} unpacks to {unpacked:,}")
+            if archive.testzip() is not None:  # torch does not compare checksums
+                raise zipfile.BadZipFile
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} contains more than weights and plain values, so it was not loaded and nothing in it was run."
+            " Use a checkpoint that train.py wrote"
+        ) from error
+    except (OSError, CheckpointError):
+        raise
+    except Exception as error:  # a damaged archive or pickle raises a dozen undocumented types
+        raise CheckpointError(
+            f"{path} is damaged or not a checkpoint ({type(error).__name__}). Use one that train.py wrote"
+        ) from error
+
+
+def _check_content(path: Path, checkpoint: Any) -> None:
+    """Raise CheckpointError unless there are weights, and hyperparameters that are numbers."""
+    for key in ("state_dict", "hyper_parameters"):
+        if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(key), dict):
+            raise CheckpointError(f"{path} is not a checkpoint of digitnet: it has no {key}")
+    for name, value in checkpoint["hyper_parameters"].items():
+        if type(value) not in (int, float):  # Lightning would import and call what a text names
+            raise CheckpointError(f"expected hyperparameters that are numbers, {path} has {name} {value!r:.40}")
+
+
+def _check_state_dict(path: Path, weights: dict[str, Any], expected: dict[str, Tensor]) -> None:
+    """Raise CheckpointError unless `weights` has the same names, shapes and dtypes as `expected`."""
+    for name, tensor in expected.items():
+        check_tensor(path, name, weights.get(name), tensor)
+    if extra := set(weights) - set(expected):
+        raise CheckpointError(f"{path} is of another network: it has {min(map(str, extra))}, which digitnet has not")
+
+
+def check_tensor(path: Path, name: str, value: Any, expected: Tensor) -> None:
+    """Check one tensor of a checkpoint.
+
+    Args:
+        path: The checkpoint, for the message.
+        name: Name of the tensor, for the message.
+        value: What the checkpoint has under this name, or None.
+        expected: A tensor with the expected shape, dtype and layout.
+
+    Raises:
+        CheckpointError: If shape, dtype or layout differ, or a value is not finite.
+    """
+    if _describe(value) != _describe(expected):
+        raise CheckpointError(
+            f"{path} is of another network: expected {name} as {_describe(expected)}, got {_describe(value)}"
+        )
+    if not value.isfinite().all():
+        raise CheckpointError(f"{path} has NaN or infinity in {name}: its training diverged, or it was changed")
+
+
+def _describe(tensor: Any) -> str:
+    """Return shape, dtype and layout as text, for example "[10] float32"."""
+    if not isinstance(tensor, Tensor):
+        return "none"
+    return f"{list(tensor.shape)} {tensor.dtype} {tensor.layout}".replace("torch.", "").removesuffix(" strided")

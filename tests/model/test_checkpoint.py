@@ -1,0 +1,176 @@
+import os
+import pickle
+import zipfile
+from collections import OrderedDict
+
+import pytest
+import torch
+
+from digitnet.errors import CheckpointError
+from digitnet.model.checkpoint import load_model, read_checkpoint
+from digitnet.training.module import DigitNet
+
+
+@pytest.fixture
+def content():
+    model = DigitNet(dropout=0.5)
+    return {"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams)}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "some.ckpt"
+
+
+class Payload:
+    """An object whose unpickling runs a command."""
+
+    def __reduce__(self):
+        return os.system, ("touch executed",)
+
+
+def refused(path, message):
+    with pytest.raises(CheckpointError, match=message) as caught:
+        load_model(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_network_is_loaded_with_its_weights_and_its_calibration(content, path):
+    content["state_dict"]["calibration.temperature"] = torch.tensor(1.5)
+    torch.save(content, path)
+    network, calibration = load_model(path)
+    for name, weight in network.state_dict().items():
+        assert torch.equal(weight, content["state_dict"][f"network.{name}"])
+    assert calibration.temperature == 1.5
+    assert not network.training
+
+
+def test_hyperparameters_are_read(content, path):
+    torch.save(content, path)
+    assert read_checkpoint(path)["hyper_parameters"] == content["hyper_parameters"]
+
+
+def test_a_missing_file_says_how_to_make_one(path):
+    refused(path, "Train one first: python train.py")
+
+
+def test_a_directory_is_refused(tmp_path):
+    refused(tmp_path, "got the directory")
+
+
+@pytest.mark.parametrize("keep", [0, 1, 100, 0.5, 0.999])
+def test_a_truncated_file_is_refused(content, path, keep):
+    torch.save(content, path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: keep if isinstance(keep, int) else int(keep * len(whole))])
+    refused(path, "is damaged or not a checkpoint")
+
+
+@pytest.mark.parametrize("other", [b"", b"# a text file\n", b"PK\x03\x04", os.urandom(5000)])
+def test_a_file_that_is_not_a_checkpoint_is_refused(path, other):
+    path.write_bytes(other)
+    refused(path, "is damaged or not a checkpoint")
+
+
+def test_flipped_bits_in_the_pickle_are_refused(content, path):
+    torch.save(content, path)
+    damaged = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        entry = next(e for e in archive.infolist() if e.filename.endswith("data.pkl"))
+    damaged[entry.header_offset + 200] ^= 0xFF
+    path.write_bytes(bytes(damaged))
+    with pytest.raises(CheckpointError):
+        load_model(path)
+
+
+def test_a_flipped_bit_in_the_weights_is_refused(content, path):
+    torch.save(content, path)
+    damaged = bytearray(path.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    path.write_bytes(bytes(damaged))
+    refused(path, "is damaged or not a checkpoint")
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_nothing_in_a_pickle_is_executed(content, path, legacy, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({**content, "extra": Payload()}, path, _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(CheckpointError):
+        load_model(path)
+    path.write_bytes(pickle.dumps(Payload()))
+    with pytest.raises(CheckpointError):
+        load_model(path)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_string_that_names_code_is_refused(content, path, tmp_path, monkeypatch):
+    """Lightning's load_from_checkpoint imports and calls what `_instantiator` names."""
+    (tmp_path / "evil.py").write_text("open('executed', 'w')\ndef run(*args, **kwargs): raise SystemExit")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    content["hyper_parameters"]["_instantiator"] = "evil.run"
+    torch.save(content, path)
+    refused(path, "has _instantiator 'evil.run'")
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_file_that_unpacks_to_too_many_bytes_is_refused_before_it_is_unpacked(path):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for index in range(3):
+            archive.writestr(f"archive/data/{index}", bytes(2**25))
+    assert path.stat().st_size < 2**20
+    refused(path, "unpacks to 100,663,296")
+
+
+def test_weights_of_another_network_are_refused(content, path):
+    content["state_dict"] = torch.nn.Linear(3, 4).state_dict()
+    torch.save(content, path)
+    refused(path, "is of another network")
+
+
+def test_an_additional_weight_is_refused(content, path):
+    content["state_dict"]["network.conv3.weight"] = torch.zeros(3)
+    torch.save(content, path)
+    refused(path, "it has network.conv3.weight")
+
+
+def test_weights_of_another_shape_are_refused(content, path):
+    content["state_dict"]["network.dense2.bias"] = torch.zeros(26)
+    torch.save(content, path)
+    refused(path, r"expected network.dense2.bias as \[10\] float32, got \[26\] float32")
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        (torch.full((10,), float("nan")), "NaN or infinity in network.dense2.bias"),
+        (torch.zeros(10, dtype=torch.complex64), r"got \[10\] complex64"),
+        (torch.zeros(10).to_sparse(), "sparse|damaged"),
+        (3, "got none"),
+    ],
+)
+def test_weights_that_are_not_finite_float_tensors_are_refused(content, path, weight, message):
+    content["state_dict"]["network.dense2.bias"] = weight
+    torch.save(content, path)
+    refused(path, message)
+
+
+@pytest.mark.parametrize("content", [[], {}, {"state_dict": 3}, {"state_dict": OrderedDict(), "hyper_parameters": 1}])
+def test_other_things_saved_by_torch_are_refused(content, path):
+    torch.save(content, path)
+    refused(path, "is not a checkpoint of digitnet")
+
+
+@pytest.mark.parametrize("value", ["much", [0.5], None, True])
+def test_hyperparameters_that_are_not_numbers_are_refused(content, path, value):
+    content["hyper_parameters"]["dropout"] = value
+    torch.save(content, path)
+    refused(path, "expected hyperparameters that are numbers")
+
+
+def test_reading_leaves_the_file_unchanged(content, path):
+    torch.save(content, path)
+    before = path.read_bytes()
+    read_checkpoint(path)
+    assert path.read_bytes() == before
