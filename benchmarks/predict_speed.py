@@ -30,9 +30,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # to run from a clone wit
 
 from digitnet import DigitClassifier
 from digitnet.data.synthetic import draw, write_digit
+from digitnet.evaluation.plots import save_figure
 from digitnet.inference.batch import available_cores
 from digitnet.inference.sources import BLOCK, find_chunks
-from digitnet.evaluation.plots import save_figure
 from digitnet.training.report import cpu_name
 
 DRAWN = 500  # different pictures; each comes up many times
