@@ -1,9 +1,9 @@
-"""What each ingredient of the release's training buys: each left out in turn, in four epochs. Twenty minutes.
+"""Measure what each ingredient of the released model's training gains, by training without it. Twenty minutes.
 
-    python benchmarks/ablation.py [--sets DIR] [--epochs 4] [--data_dir data]
+    python benchmarks/ablation.py [--sets DIR] [--epochs 4] [--data-dir data]
 
-MNIST's validation images, never its test images, stand for MNIST: what guides a choice must not be what reports it.
---sets names a folder of .npz files with images, uint8 (N, H, W), and labels, -1 for what is no digit.
+Every run has four epochs. MNIST's validation images stand for MNIST, because the test images must not influence a
+choice. --sets names a directory of .npz files with images, uint8 (N, H, W), and labels, -1 for a non-digit.
 """
 
 import argparse
@@ -21,90 +21,94 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # to run from a clone wit
 
 from digitnet.data.datamodule import split_indices
 from digitnet.data.mnist import fetch_mnist
-from digitnet.evaluation.corruptions import CORRUPTIONS, PAGES
+from digitnet.evaluation.corruptions import CORRUPTIONS, PAGE_CORRUPTIONS
 from digitnet.model.checkpoint import load_model
 from digitnet.model.framing import Framing
 
 ROOT = Path(__file__).parent.parent
-HARD = 1000  # validation images made hard in each way
-WITHOUT = {
-    "the whole recipe": [],
-    "without the pad": ["--data.degradation=0"],
-    "without synthesised digits": ["--data.synthetic_digits=0"],
-    "without what is no digit": ["--data.non_digits=0"],
-    "without bending": ["BEND=0"],
-    "without turning, slanting, bending": ["--data.augmentation=false"],
+CORRUPTED = 1000  # number of validation images to which each corruption is applied
+COVERAGE = 0.95  # fraction of the tablet's digits that are accepted where the acceptance of non-digits is measured
+VARIANTS = {
+    "complete recipe": [],
+    "without degradation": ["--data.degradation=0"],
+    "without synthetic digits": ["--data.synthetic_digits=0"],
+    "without non-digits": ["--data.non_digits=0"],
+    "without elastic deformation": ["--data.augmentation={displacement: 0}"],
+    "without augmentation": ["--data.augmentation=false"],
 }
 
-Sets = dict[str, tuple[torch.Tensor, np.ndarray]]  # ink, uint8 (N, 28, 28), and labels
+Sets = dict[str, tuple[torch.Tensor, np.ndarray]]  # framed images, uint8 (N, 28, 28), and labels (N,)
 
 
-def framed(pictures: np.ndarray) -> torch.Tensor:
+def frame(images: np.ndarray) -> torch.Tensor:
+    """Return grayscale images, uint8 (N, H, W), framed: uint8 (N, 28, 28)."""
     framing = Framing()
-    parts = np.array_split(pictures[..., None], -(-pictures.size // 2**20))
+    chunks = np.array_split(images[..., None], -(-images.size // 2**20))
     with torch.inference_mode():
-        return torch.cat([(framing(torch.from_numpy(part))[0] * 255).round().to(torch.uint8) for part in parts])
+        return torch.cat([(framing(torch.from_numpy(chunk))[0] * 255).round().to(torch.uint8) for chunk in chunks])
 
 
-def read_sets(data_dir: str, folder: Path | None) -> Sets:
-    """MNIST's validation images, as they are and made hard, and the sets in the folder."""
-    sets = dict(_sets(data_dir, folder))
-    return {name: sets[name] for name in sorted(sets, key=lambda name: name == "omniglot")}  # after pen
+def load_sets(data_dir: str, folder: Path | None) -> Sets:
+    """Return MNIST's validation images, also with corruptions, and the sets of a directory; omniglot last."""
+    sets = dict(_load_each(data_dir, folder))
+    return {name: sets[name] for name in sorted(sets, key=lambda name: name == "omniglot")}  # needs the result of pen
 
 
-def _sets(data_dir: str, folder: Path | None) -> Iterator[tuple[str, tuple[torch.Tensor, np.ndarray]]]:
+def _load_each(data_dir: str, folder: Path | None) -> Iterator[tuple[str, tuple[torch.Tensor, np.ndarray]]]:
     mnist = MNIST(data_dir, train=True)
     val, _ = split_indices(len(mnist.data), 0.1)
     ink, labels = mnist.data[val], mnist.targets[val].numpy()
     yield "MNIST val", (ink, labels)
     for path in sorted(folder.glob("*.npz")) if folder else ():
         with np.load(path) as data:
-            yield path.stem, (framed(data["images"]), data["labels"])
-    some = np.array_split(ink[:HARD].numpy(), 4)
-    for group, ways in (("corrupted", CORRUPTIONS), ("pages", PAGES)):
-        made = [framed(make(part, np.random.default_rng(0))) for make in ways.values() for part in some]
-        yield group, (torch.cat(made), np.tile(labels[:HARD], len(ways)))
+            yield path.stem, (frame(data["images"]), data["labels"])
+    chunks = np.array_split(ink[:CORRUPTED].numpy(), 4)
+    for name, corruptions in (("corrupted", CORRUPTIONS), ("pages", PAGE_CORRUPTIONS)):
+        corrupted = [frame(corrupt(c, np.random.default_rng(0))) for corrupt in corruptions.values() for c in chunks]
+        yield name, (torch.cat(corrupted), np.tile(labels[:CORRUPTED], len(corruptions)))
 
 
-def figures(checkpoint: Path, sets: Sets) -> Iterator[float]:
-    """Accuracy of each set; of what is no digit, how much is accepted where 95 % of the tablet's digits are."""
+def measure(checkpoint: Path, sets: Sets) -> Iterator[float]:
+    """Yield the accuracy on each set; for non-digits, the fraction accepted if 95 % of the tablet's digits are."""
     network = load_model(checkpoint).network
-    surest = {}
+    confidence = {}
     for name, (ink, labels) in sets.items():
         with torch.inference_mode():
-            logits = torch.cat([network(part[:, None].float() / 255) for part in ink.split(500)])
-        surest[name] = logits.softmax(1).amax(1).numpy()
+            logits = torch.cat([network(batch[:, None].float() / 255) for batch in ink.split(500)])
+        confidence[name] = logits.softmax(1).amax(1).numpy()
         if (labels >= 0).all():
             yield (logits.argmax(1).numpy() == labels).mean()
         else:
-            yield (surest[name] >= np.quantile(surest["pen"], 0.05)).mean()
+            yield (confidence[name] >= np.quantile(confidence["pen"], 1 - COVERAGE)).mean()
+
+
+def train(options: list[str], epochs: int, data_dir: str, folder: str) -> Path:
+    """Train a variant and return its best checkpoint."""
+    command = [
+        sys.executable, "train.py", f"--config={ROOT}/checkpoints/release/config.yaml",
+        f"--data.data_dir={Path(data_dir).resolve()}", f"--trainer.default_root_dir={folder}",
+        f"--trainer.max_epochs={epochs}", *options,
+    ]  # fmt: skip
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
+    return Path(folder) / "checkpoints" / "best.ckpt"
 
 
 def main() -> None:
+    """Print a table: a row for each variant, a column for each set."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", type=Path)
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--data_dir", default="data")
+    parser.add_argument("--data-dir", default="data")
     options = parser.parse_args()
     if options.sets and not (options.sets / "pen.npz").is_file():
-        parser.error(f"there is no pen.npz in {options.sets}; what is no digit is measured against its digits")
+        parser.error(f"{options.sets} has no pen.npz, with which the acceptance of non-digits is measured")
     fetch_mnist(options.data_dir)
-    sets = read_sets(options.data_dir, options.sets)
+    sets = load_sets(options.data_dir, options.sets)
     print(f"| {options.epochs} epochs | {' | '.join(sets)} |\n|---|{'---|' * len(sets)}")
-    for name, changes in WITHOUT.items():
-        constants = [f"augment.{change}" for change in changes if not change.startswith("--")]
-        code = "; ".join(["import train", "from digitnet import augment", *constants, "train.main()"])
+    for name, changes in VARIANTS.items():
         with TemporaryDirectory() as folder:
-            subprocess.run(
-                [
-                    sys.executable, "-c", code, f"--config={ROOT}/checkpoints/release/config.yaml",
-                    f"--data.data_dir={Path(options.data_dir).resolve()}", f"--trainer.default_root_dir={folder}",
-                    f"--trainer.max_epochs={options.epochs}", *(c for c in changes if c.startswith("--")),
-                ],
-                check=True, stdout=subprocess.DEVNULL, cwd=ROOT,
-            )  # fmt: skip
-            read = figures(Path(folder) / "checkpoints" / "best.ckpt", sets)
-            print(f"| {name} | {' | '.join(f'{accuracy:.2%}' for accuracy in read)} |", flush=True)
+            accuracies = measure(train(changes, options.epochs, options.data_dir, folder), sets)
+            print(f"| {name} | {' | '.join(f'{accuracy:.2%}' for accuracy in accuracies)} |", flush=True)
 
 
 if __name__ == "__main__":

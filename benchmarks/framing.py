@@ -18,7 +18,7 @@ from torchvision.datasets import MNIST
 sys.path.insert(0, str(Path(__file__).parent.parent))  # to run from a clone without installing it
 
 from digitnet.data.mnist import fetch_mnist
-from digitnet.evaluation.corruptions import CORRUPTIONS, PAGES
+from digitnet.evaluation.corruptions import CORRUPTIONS, PAGE_CORRUPTIONS
 from digitnet.model.checkpoint import load_model
 from digitnet.model.framing import Framing
 
@@ -41,7 +41,7 @@ def main() -> None:
         with torch.inference_mode():
             return (torch.cat([network(part) for part in read.split(500)]).argmax(1) == labels).float().mean().item()
 
-    for title, hard in (("28 x 28, in the manner of MNIST-C", CORRUPTIONS), ("a page of 160 x 160", PAGES)):
+    for title, hard in (("28 x 28, in the manner of MNIST-C", CORRUPTIONS), ("a page of 160 x 160", PAGE_CORRUPTIONS)):
         print(f"\n| {title} | shrunk to 28 x 28 | framed |\n|---|---|---|")
         figures = []
         for name, make in hard.items():

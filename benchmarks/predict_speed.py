@@ -29,7 +29,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parent.parent))  # to run from a clone without installing it
 
 from digitnet import DigitClassifier
-from digitnet.data.synthetic import draw, write_digit
+from digitnet.data.synthetic import draw_digit, render
 from digitnet.evaluation.plots import save_figure
 from digitnet.inference.batch import available_cores
 from digitnet.inference.sources import BLOCK, find_chunks
@@ -70,7 +70,7 @@ def main() -> None:
 def made(count: int, side: int) -> np.ndarray:
     """uint8 (count, side, side), dark on light."""
     random = np.random.default_rng(0)
-    drawn = np.stack([255 - draw(write_digit(i % 10, random), side, random) for i in range(DRAWN)])
+    drawn = np.stack([255 - render(draw_digit(i % 10, random), side, random) for i in range(DRAWN)])
     return drawn[np.arange(count) % DRAWN]
 
 

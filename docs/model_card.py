@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # to run from a clone wit
 
 from digitnet import DigitClassifier, Prediction
 from digitnet.data.mnist import fetch_mnist, read_test_set
-from digitnet.evaluation.corruptions import CORRUPTIONS, PAGES
+from digitnet.evaluation.corruptions import CORRUPTIONS, PAGE_CORRUPTIONS
 from digitnet.evaluation.metrics import LabeledPrediction, calibration_error
 from digitnet.evaluation.mistakes import save_mistakes
 from digitnet.evaluation.robustness import measure_robustness
@@ -101,7 +101,7 @@ def measure(model: Path, data_dir: str, sets: Path | None) -> Metrics:
         hard[result.corruption] = {"accuracy": result.accuracy, "called_none": result.rejected}
         print(f"{model}: {result.corruption.replace('_', ' ')} {result.accuracy:.2%}", flush=True)
     metrics["hard"] = hard
-    for group, ways in (("corruptions", CORRUPTIONS), ("pages", PAGES)):
+    for group, ways in (("corruptions", CORRUPTIONS), ("pages", PAGE_CORRUPTIONS)):
         metrics[group] = float(np.mean([hard[name]["accuracy"] for name in ways]))
     worst = [
         LabeledPrediction(str(i), int(label), p)
@@ -162,8 +162,8 @@ def tables(runs: list[Metrics]) -> Iterator[str]:
     yield ""
     yield f"| made hard by | right, % | called none, % | {which}, right, % |"
     yield "|---|---|---|---|"
-    for group, ways in (("fifteen, in the manner of MNIST-C", CORRUPTIONS), ("pages of 160 x 160", PAGES)):
-        key = "pages" if ways is PAGES else "corruptions"
+    for group, ways in (("fifteen, in the manner of MNIST-C", CORRUPTIONS), ("pages of 160 x 160", PAGE_CORRUPTIONS)):
+        key = "pages" if ways is PAGE_CORRUPTIONS else "corruptions"
         for name in ways:
             m = release["hard"][name]
             seeds = _over_seeds([run["hard"][name]["accuracy"] for run in runs])

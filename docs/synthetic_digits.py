@@ -1,4 +1,4 @@
-"""Draws docs/synthetic_digits.png: digits of data/synthetic.py, and non-digits in the lower rows."""
+"""Draw docs/synthetic_digits.png and docs/glyphs.png: synthetic images, and the templates that they are drawn from."""
 
 import io
 import sys
@@ -9,27 +9,69 @@ from PIL import Image, ImageDraw
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # to run from a clone without installing it
 
-from digitnet.data.synthetic import draw, write_digit, write_none
+from digitnet.data.glyphs import Glyph, interpolate, load_glyphs
+from digitnet.data.synthetic import draw_digit, draw_non_digit, render
 from digitnet.files import write_atomically
 
-COLUMNS, CELL, SIDE = 24, 52, 44  # pictures in a row, pixels between them, pixels of each
-FINE = 4  # drawn so many times larger, and made small again for smooth edges
-NONE_ROWS = 6
+COLUMNS, CELL, SIDE = 24, 52, 44  # images per row; pixels between them; pixels of each
+MARGIN = 76  # pixels for the name of a row
+SUPERSAMPLING = 4  # rendered larger by this factor and reduced, for smooth edges
+NON_DIGIT_ROWS = 6
 
 
 def main() -> None:
-    random = np.random.default_rng(5)
-    rows = [*range(10), *[None] * NONE_ROWS]
-    sheet = Image.new("L", (COLUMNS * CELL + 60, len(rows) * CELL), 255)
-    for row, label in enumerate(rows):
-        ImageDraw.Draw(sheet).text((8, row * CELL + 18), "none" if label is None else str(label), fill=110)
-        for column in range(COLUMNS):
-            strokes = write_none(random) if label is None else write_digit(label, random)
-            small = Image.fromarray(255 - draw(strokes, SIDE * FINE, random)).resize((SIDE, SIDE), Image.Resampling.BOX)
-            sheet.paste(small, (60 + column * CELL, row * CELL + 4))
+    """Draw both images."""
+    draw_samples(np.random.default_rng(5), Path(__file__).with_name("synthetic_digits.png"))
+    draw_templates(Path(__file__).with_name("glyphs.png"))
+
+
+def draw_samples(rng: np.random.Generator, path: Path) -> None:
+    """Draw a row of synthetic images of each digit, and rows of non-digits."""
+    rows = [*range(10), *[None] * NON_DIGIT_ROWS]
+    cells = []
+    for label in rows:
+        strokes = [draw_non_digit(rng) if label is None else draw_digit(label, rng) for _ in range(COLUMNS)]
+        cells.append([Image.fromarray(255 - render(one, SIDE * SUPERSAMPLING, rng)) for one in strokes])
+    save_grid(["non-digit" if label is None else str(label) for label in rows], cells, path)
+
+
+def draw_templates(path: Path) -> None:
+    """Draw all templates of each digit, of the letters and of the signs."""
+    glyphs = load_glyphs()
+    names, cells = [], []
+    for name, templates in [*map(list, enumerate(glyphs.digits)), ["letters", glyphs.letters], ["signs", glyphs.signs]]:
+        for start in range(0, len(templates), COLUMNS):
+            names.append("" if start else str(name))
+            cells.append([draw_template(glyph) for glyph in templates[start : start + COLUMNS]])
+    save_grid(names, cells, path)
+
+
+def draw_template(glyph: Glyph) -> Image.Image:
+    """Draw a template: its curves in black and its points in red."""
+    side = SIDE * SUPERSAMPLING
+    image = Image.new("RGB", (side, side), "white")
+    pen = ImageDraw.Draw(image)
+    for points, corners, closed in glyph:
+        if closed:
+            points, corners = np.concatenate([points, points[:1]]), np.append(corners, corners[:1])
+        curve = interpolate(points, corners) * (side - 24) + 12
+        pen.line([tuple(point) for point in curve.tolist()], fill="black", width=8, joint="curve")
+        for x, y in (points * (side - 24) + 12).tolist():
+            pen.ellipse((x - 7, y - 7, x + 7, y + 7), fill=(220, 40, 40))
+    return image
+
+
+def save_grid(names: list[str], cells: list[list[Image.Image]], path: Path) -> None:
+    """Write rows of images, each with its name, as a PNG file."""
+    grid = Image.new(cells[0][0].mode, (MARGIN + COLUMNS * CELL, len(cells) * CELL), "white")
+    for row, (name, images) in enumerate(zip(names, cells, strict=True)):
+        ImageDraw.Draw(grid).text((8, row * CELL + 18), name, fill="dimgray")
+        for column, image in enumerate(images):
+            reduced = image.resize((SIDE, SIDE), Image.Resampling.BOX)
+            grid.paste(reduced, (MARGIN + column * CELL, row * CELL + 4))
     buffer = io.BytesIO()
-    sheet.save(buffer, "PNG", optimize=True)
-    write_atomically(Path(__file__).with_name("synthetic_digits.png"), buffer.getvalue())
+    grid.save(buffer, "PNG", optimize=True)
+    write_atomically(path, buffer.getvalue())
 
 
 if __name__ == "__main__":

@@ -74,15 +74,7 @@ def test_every_error_is_a_digitnet_error():
         assert issubclass(getattr(digitnet, name), digitnet.DigitnetError)
 
 
-PRINTING = ("data/mnist.py",)
-KNOWN = pytest.mark.xfail(strict=True, reason="prints progress where it should log")
-
-
-@pytest.mark.parametrize(
-    "module",
-    [pytest.param(path, marks=KNOWN) if path.relative_to(PACKAGE).as_posix() in PRINTING else path for path in MODULES],
-    ids=lambda path: str(path.relative_to(ROOT)),
-)
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_only_commands_print(module: Path):
     calls = [node for node in ast.walk(ast.parse(module.read_text())) if isinstance(node, ast.Call)]
     prints = [call.lineno for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"]

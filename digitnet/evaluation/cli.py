@@ -11,7 +11,7 @@ from rich.table import Table
 from digitnet.console import log_to_stderr
 from digitnet.data.mnist import fetch_mnist, read_test_set
 from digitnet.errors import ConfigError, one_line_errors
-from digitnet.evaluation.corruptions import CORRUPTIONS, PAGES
+from digitnet.evaluation.corruptions import CORRUPTIONS, PAGE_CORRUPTIONS
 from digitnet.evaluation.metrics import (
     CALIBRATION_BINS,
     LabeledPrediction,
@@ -146,7 +146,7 @@ def evaluate_robustness(models: list[Path | None], options: argparse.Namespace) 
             print(f"| {name} | {result.accuracy:.2%} | {result.rejected:.2%} |", flush=True)
             results.append(result)
         print(f"| mean of the fifteen of MNIST-C | {_mean_accuracy(results, CORRUPTIONS):.2%} | |")
-        print(f"| mean of the page corruptions | {_mean_accuracy(results, PAGES):.2%} | |")
+        print(f"| mean of the page corruptions | {_mean_accuracy(results, PAGE_CORRUPTIONS):.2%} | |")
 
 
 def _mean_accuracy(results: list[RobustnessResult], names: dict) -> float:

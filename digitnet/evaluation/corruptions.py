@@ -2,7 +2,7 @@
 
 `CORRUPTIONS` follows the fifteen of MNIST-C and its strengths (N. Mu, J. Gilmer, "MNIST-C: A Robustness Benchmark for
 Computer Vision", 2019, https://arxiv.org/abs/1906.02337), written anew, so its pictures are alike and not the same.
-`PAGES` draws a digit on a page of 160 x 160 with what framing has to find its way through.
+`PAGE_CORRUPTIONS` draws a digit on a page of 160 x 160 with what framing has to find its way through.
 Each takes ink, uint8 (N, 28, 28) with strokes light, and gives pictures, uint8 (N, H, W); at most some thousand at a
 time, for a page takes a megabyte while it is made.
 """
@@ -297,6 +297,6 @@ def shaded(ink: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return _written(strokes, paper + random.normal(0, 0.01, paper.shape), random)
 
 
-PAGES: dict[str, Corruption] = {
+PAGE_CORRUPTIONS: dict[str, Corruption] = {
     way.__name__: way for way in (clean, specks, ruled, ruled_askew, dark_edge, framed_page, striped, shaded)
 }

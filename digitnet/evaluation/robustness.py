@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from digitnet.evaluation.corruptions import CORRUPTIONS, PAGES, Corruption
+from digitnet.evaluation.corruptions import CORRUPTIONS, PAGE_CORRUPTIONS, Corruption
 from digitnet.inference.classifier import DigitClassifier
 
 CHUNK_SIZE = 500  # images that are corrupted together; a page takes a megabyte while it is drawn
@@ -39,7 +39,7 @@ def measure_robustness(
         images: uint8 (N, 28, 28), strokes light on black as in MNIST.
         labels: Integers (N,), 0 to 9.
     """
-    corruptions: dict[str, Corruption] = {"none": lambda ink, _: ink, **CORRUPTIONS, **PAGES}
+    corruptions: dict[str, Corruption] = {"none": lambda ink, _: ink, **CORRUPTIONS, **PAGE_CORRUPTIONS}
     for name, corruption in corruptions.items():
         yield _measure(classifier, name, corruption, images, labels)
 

@@ -3,12 +3,12 @@
 import logging
 import time
 
+import numpy as np
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
-from digitnet.data.datamodule import random_seed
 from digitnet.errors import CheckpointError, DigitnetError, Interrupted, RankLostError
 
 logger = logging.getLogger(__name__)
@@ -93,6 +93,15 @@ class ResumeHint(Callback):
         if self.checkpoint is None or not self.checkpoint.best_model_path:
             return "There is no checkpoint of this run to resume from."
         return f"Resume with the same options and --ckpt_path {self.checkpoint.best_model_path}"
+
+
+def random_seed(*keys: int) -> int:
+    """Return a seed for torch that differs if any of the keys does.
+
+    Args:
+        keys: Non-negative numbers, for example the seed of the run, the epoch and the rank.
+    """
+    return int(np.random.SeedSequence(keys).generate_state(1, np.uint64)[0])
 
 
 def epoch_name(trainer: Trainer) -> str:

@@ -28,7 +28,6 @@ TRAINER_DEFAULTS = {
     "max_epochs": 5,
     "devices": 1,
     "log_every_n_steps": 20,
-    "use_distributed_sampler": False,  # the data module distributes the images itself
     "default_root_dir": ".",
     "plugins": [{"class_path": "digitnet.training.checkpoint.AtomicCheckpointIO"}],
 }

@@ -4,21 +4,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import DistributedSampler
 
-from digitnet.data import augmentation, mnist
-from digitnet.data.augmentation import augment
-from digitnet.data.datamodule import MNISTDataModule, WholeBatches, random_seed, split_indices
+from digitnet.data import mnist
+from digitnet.data.datamodule import MNISTDataModule, split_indices
 from digitnet.data.mnist import RAW_FOLDER
 from digitnet.errors import ConfigError, DatasetError
 from tests.conftest import TEST_IMAGES, TRAIN_IMAGES, tiny_images
-
-
-def batches(size, batch_size, **options):
-    return [batch.tolist() for batch in WholeBatches(size, batch_size, **options)]
-
-
-def flat(lists):
-    return [index for part in lists for index in part]
 
 
 @pytest.fixture
@@ -30,57 +22,114 @@ def data(tiny_mnist):
     return data
 
 
-def test_validation_and_test_see_every_image_once_in_order(data):
-    _, made_labels = tiny_images(TEST_IMAGES, seed=2)
-    labels = torch.cat([labels for _, labels in data.test_dataloader()])
-    assert labels.tolist() == made_labels.tolist()
-    images = torch.cat([images for images, _ in data.val_dataloader()])
-    assert torch.equal(images, data.val_set.tensors[0])
+def test_validation_and_test_have_every_image_once_in_order(data):
+    _, expected = tiny_images(TEST_IMAGES, seed=2)
+    assert torch.cat([labels for _, labels in data.test_dataloader()]).tolist() == expected.tolist()
+    assert torch.equal(torch.cat([images for images, _ in data.val_dataloader()]), data.val_set.images)
 
 
-def test_training_sees_every_image_once_an_epoch_in_another_order_each_epoch(data):
+def epoch_of(loader, epoch=0):
+    """The indices of the training images in the order of an epoch."""
+    loader.sampler.set_epoch(epoch)
+    return list(loader.sampler)
+
+
+def test_training_has_every_image_once_per_epoch_in_another_order_each_epoch(data):
     loader = data.train_dataloader()
     assert len(loader) == -(-len(data.train_set) // 50)
-    order = flat(batch.tolist() for batch in loader.sampler)
-    loader.sampler.set_epoch(1)
-    next_order = flat(batch.tolist() for batch in loader.sampler)
-    assert sorted(order) == sorted(next_order) == list(range(len(data.train_set)))
-    assert order != next_order
+    first, second = epoch_of(loader, 0), epoch_of(loader, 1)
+    assert sorted(first) == sorted(second) == list(range(len(data.train_set)))
+    assert first != second
 
 
-def test_the_order_depends_on_seed_and_epoch_alone():
-    first = WholeBatches(100, 7, shuffle=True, seed=3)
-    list(first)
+def test_a_batch_has_the_images_of_its_indices(data):
+    loader = data.train_dataloader()
+    order = epoch_of(loader, 2)
+    images, labels = next(iter(loader))
+    assert torch.equal(images, data.train_set.images[order[:50]])
+    assert torch.equal(labels, data.train_set.labels[order[:50]])
+    image, label = data.train_set[order[3]]
+    assert torch.equal(image, images[3])
+    assert label == labels[3]
+
+
+def test_the_order_depends_on_seed_and_epoch_only(data):
+    first = epoch_of(data.train_dataloader(), 4)
     torch.rand(5)
-    first.set_epoch(4)
-    second = WholeBatches(100, 7, shuffle=True, seed=3)
-    second.set_epoch(4)
-    other = WholeBatches(100, 7, shuffle=True, seed=2)
-    other.set_epoch(4)
-    assert flat(b.tolist() for b in first) == flat(b.tolist() for b in second)
-    assert flat(b.tolist() for b in first) != flat(b.tolist() for b in other)
+    assert epoch_of(data.train_dataloader(), 4) == first
+    data.seed = 2
+    assert epoch_of(data.train_dataloader(), 4) != first
+
+
+def test_iterating_draws_no_random_numbers_from_the_global_generator(data):
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    next(iter(data.train_dataloader()))
+    assert torch.equal(torch.rand(1), expected)
+
+
+class Rank:
+    """What the data module needs of a trainer, in one of several processes."""
+
+    def __init__(self, rank, world_size):
+        self.global_rank, self.world_size = rank, world_size
+        self.strategy = type("Strategy", (), {"root_device": torch.device("cpu")})
+        self.training = False
+
+
+def loaders_of_ranks(data, world_size, name):
+    """The data loader of each process."""
+    loaders = []
+    for rank in range(world_size):
+        data.trainer = Rank(rank, world_size)
+        loaders.append(getattr(data, f"{name}_dataloader")())
+    return loaders
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 7])
+def test_ranks_evaluate_each_image_exactly_once_even_if_they_do_not_divide_evenly(data, ranks):
+    for name, size in (("val", len(data.val_set)), ("test", TEST_IMAGES)):
+        loaders = loaders_of_ranks(data, ranks, name)
+        indices = [list(loader.sampler) for loader in loaders]
+        assert sorted(index for rank in indices for index in rank) == list(range(size))
+        for loader, rank in zip(loaders, indices, strict=True):
+            assert len(loader.sampler) == len(rank)
+            assert len(loader) == len(list(loader))
 
 
 @pytest.mark.parametrize("ranks", [2, 3, 8])
-def test_ranks_share_out_evaluation_images_completely_and_in_order(ranks):
-    shares = [flat(batches(1000, 64, shuffle=False, rank=rank, ranks=ranks)) for rank in range(ranks)]
-    assert flat(shares) == list(range(1000))
+def test_ranks_train_on_equal_numbers_of_images_without_repeats(data, ranks):
+    indices = [list(loader.sampler) for loader in loaders_of_ranks(data, ranks, "train")]
+    size = len(data.train_set)
+    assert {len(rank) for rank in indices} == {size // ranks}, "ranks must take the same number of steps"
+    assert len({index for rank in indices for index in rank}) == size // ranks * ranks
 
 
-@pytest.mark.parametrize("ranks", [2, 3, 8])
-def test_ranks_train_on_equal_shares_without_repeats(ranks):
-    shares = [batches(1000, 64, shuffle=True, seed=5, rank=rank, ranks=ranks) for rank in range(ranks)]
-    assert len({len(share) for share in shares}) == 1, "ranks must take the same number of steps"
-    assert len(set(flat(flat(share) for share in shares))) == 1000 // ranks * ranks
+def test_lightning_does_not_distribute_the_images_a_second_time(tiny_mnist):
+    """It replaces every sampler but a DistributedSampler if there are several processes."""
+    data = MNISTDataModule(str(tiny_mnist.folder), synthetic_digits=0, non_digits=0)
+    data.setup("fit")
+    assert isinstance(data.val_dataloader().sampler, DistributedSampler)
+    assert isinstance(data.train_dataloader().sampler, DistributedSampler)
+
+
+def test_fewer_images_than_processes_are_refused(tiny_mnist):
+    data = MNISTDataModule(str(tiny_mnist.folder), synthetic_digits=0, non_digits=0, val_fraction=0.01)
+    data.trainer = Rank(0, 8)
+    with pytest.raises(ConfigError, match="at least one validation image for each process, got 6 for 8"):
+        data.setup("fit")
 
 
 @pytest.mark.parametrize(
-    ("size", "ranks", "shuffle"), [(1000, 1, True), (1000, 3, True), (1000, 3, False), (10, 4, False)]
-)
-def test_the_length_is_the_number_of_batches(size, ranks, shuffle):
-    for rank in range(ranks):
-        sampler = WholeBatches(size, 64, shuffle=shuffle, rank=rank, ranks=ranks)
-        assert len(sampler) == len(list(sampler))
+    ("stage", "sets"),
+    [("fit", {"train_set", "val_set"}), ("validate", {"val_set"}), ("test", {"test_set"}), ("predict", {"test_set"}),
+     (None, {"train_set", "val_set", "test_set"})],
+)  # fmt: skip
+def test_each_stage_loads_what_it_needs(tiny_mnist, stage, sets):
+    data = MNISTDataModule(str(tiny_mnist.folder), synthetic_digits=0, non_digits=0)
+    data.setup(stage)
+    assert {name for name in ("train_set", "val_set", "test_set") if hasattr(data, name)} == sets
 
 
 def test_the_split_is_disjoint_complete_and_the_same_every_time():
@@ -96,7 +145,7 @@ def test_images_stay_uint8_in_memory_and_become_ink_batch_by_batch(data):
     assert images.dtype == torch.uint8
     ink, same_labels = data.on_after_batch_transfer((images, labels), 0)
     assert (ink.dtype, ink.shape) == (torch.float32, (50, 1, 28, 28))
-    assert torch.equal(ink[:, 0], images.float() / 255)  # no trainer, so nothing is distorted
+    assert torch.equal(ink[:, 0], images.float() / 255)  # without a trainer, nothing is augmented
     assert torch.equal(same_labels, labels)
 
 
@@ -111,66 +160,17 @@ def test_images_stay_uint8_in_memory_and_become_ink_batch_by_batch(data):
         ({"non_digits": -5}, "data.non_digits is -5"),
         ({"degradation": 1.1}, "data.degradation is 1.1"),
         ({"degradation": float("nan")}, "data.degradation is nan"),
+        ({"augmentation": {"turn": 3}}, "expected true, false or some of rotation, scale"),
     ],
 )
-def test_values_that_cannot_work_are_refused(options, message):
+def test_options_out_of_range_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
         MNISTDataModule(**options)
 
 
-def test_a_split_that_leaves_nothing_to_validate_with_is_refused():
-    with pytest.raises(ConfigError, match="640 to train on and 0 to validate"):
+def test_a_split_without_validation_images_is_refused():
+    with pytest.raises(ConfigError, match="640 for training and 0 for validation"):
         split_indices(TRAIN_IMAGES, 0.0001)
-
-
-def test_seeds_differ_wherever_a_part_differs():
-    seeds = {random_seed(seed, epoch, rank) for seed in range(10) for epoch in range(10) for rank in range(10)}
-    assert len(seeds) == 1000
-
-
-def test_distorted_images_keep_shape_range_and_most_of_their_ink():
-    images, _ = tiny_images(200, seed=3)
-    ink = torch.from_numpy(images * (images > 128)).unsqueeze(1).float() / 255  # the bars without the noise
-    torch.manual_seed(0)
-    distorted = augment(ink)
-    assert distorted.shape == ink.shape
-    assert distorted.min() >= 0
-    assert distorted.max() <= 1
-    assert not torch.equal(distorted, ink)
-    assert distorted.mean().item() == pytest.approx(ink.mean().item(), rel=0.05)
-    torch.manual_seed(0)
-    assert torch.equal(augment(ink), distorted)
-
-
-def test_a_dot_moves_as_far_as_the_shift_and_the_turn_allow_and_no_further(monkeypatch):
-    monkeypatch.setattr(augmentation, "BEND", 0)
-    ink = torch.zeros(2000, 1, 28, 28)
-    ink[:, :, 13:15, 13:15] = 1  # round the centre: turning and scaling leave it there, only shifting moves it
-    distorted = augment(ink)[:, 0]
-    places = torch.arange(28) - 13.5
-    mass = distorted.sum((1, 2))
-    for axis in (1, 2):
-        centre = (distorted.sum(axis) * places).sum(1) / mass
-        assert centre.abs().max() < 2.3  # 1.5 pixels, a little of the other axis' by the turn, scaled up and slanted
-        assert centre.std().item() == pytest.approx(1.5 / 3**0.5, rel=0.15)  # evenly drawn
-
-
-def test_bending_moves_what_is_near_together_and_what_is_far_apart(monkeypatch):
-    for name in ("TURN", "SCALE", "STRETCH", "SLANT", "SHIFT"):
-        monkeypatch.setattr(augmentation, name, 0)
-    dots = [(4, 4), (4, 7), (22, 22)]
-    ink = torch.zeros(len(dots), 2000, 28, 28)
-    for dot, (y, x) in enumerate(dots):
-        ink[dot, :, y : y + 2, x : x + 2] = 1
-    moves = []
-    for dot, (_, x) in enumerate(dots):
-        torch.manual_seed(0)  # each dot alone, on images bent alike
-        bent = augment(ink[dot][:, None])[:, 0]
-        moves.append((bent.sum(1) * torch.arange(28)).sum(1) / bent.sum((1, 2)) - x - 0.5)
-    together = torch.corrcoef(torch.stack(moves))
-    assert 0.3 < moves[2].std().item() < 0.7  # 0.6 at the places that are pushed, less between them
-    assert together[0, 1] > 0.5
-    assert together[0, 2].abs() < 0.1
 
 
 def test_the_real_files_have_the_published_md5_and_split_54000_to_6000(mnist_dir):
@@ -180,37 +180,37 @@ def test_the_real_files_have_the_published_md5_and_split_54000_to_6000(mnist_dir
     data.setup("fit")
     data.setup("test")
     assert (len(data.train_set), len(data.val_set), len(data.test_set)) == (54_000, 6_000, 10_000)
-    assert torch.cat([data.train_set.tensors[1], data.val_set.tensors[1]]).bincount().tolist() == [
+    assert torch.cat([data.train_set.labels, data.val_set.labels]).bincount().tolist() == [
         5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949,
     ]  # fmt: skip  # as published
 
 
-def test_synthesised_digits_and_what_is_none_are_trained_on_too_framed_as_mnist(data):
-    images, labels = (tensor[-50:] for tensor in data.train_set.tensors)
+def test_synthetic_digits_and_non_digits_are_training_images_framed_as_mnist(data):
+    images, labels = data.train_set.images[-50:], data.train_set.labels[-50:]
     assert labels.clamp(min=-1).add(1).bincount().tolist() == [10, *[4] * 10]
     assert images.dtype == torch.uint8
     assert (images.amax((1, 2)) == 255).all()
     sides = (images > 0).any(1).sum(1), (images > 0).any(2).sum(1)
     assert torch.maximum(*sides).float().median() == 20, "the longest side of the ink"
-    assert len(data.val_set) == 64, "and validated on MNIST alone"
+    assert len(data.val_set) == 64, "validation is on MNIST only"
 
 
-def corrections(folder, **pictures):
-    """Pictures, dark on light, in folders of their digits: eight=image saves it in folder/8."""
-    for digit, image in pictures.items():
-        (folder / digit[-1]).mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(folder / digit[-1] / f"{digit}.png")
+def save_labeled(folder, **images):
+    """Save images in the directories of their labels: a8=image becomes folder/8/a8.png."""
+    for name, image in images.items():
+        (folder / name[-1]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / name[-1] / f"{name}.png")
     return str(folder)
 
 
-def test_pictures_of_an_extra_folder_are_trained_on_too_framed_as_mnist(tiny_mnist, tmp_path):
+def test_images_of_extra_dir_are_training_images_framed_as_mnist(tiny_mnist, tmp_path):
     stroke = np.full((200, 300, 3), 240, np.uint8)
     stroke[40:160, 140:155] = 20
-    folder = corrections(tmp_path, a1=stroke, b1=255 - stroke, a7=stroke[:, ::2])
+    folder = save_labeled(tmp_path, a1=stroke, b1=255 - stroke, a7=stroke[:, ::2])
     data = MNISTDataModule(str(tiny_mnist.folder), synthetic_digits=0, non_digits=0, extra_dir=folder)
     data.prepare_data()
     data.setup("fit")
-    images, labels = data.train_set.tensors
+    images, labels = data.train_set.images, data.train_set.labels
     val = len(data.val_set)
     assert len(images) == TRAIN_IMAGES - val + 3
     assert labels[-3:].tolist() == [1, 1, 7]
@@ -221,24 +221,40 @@ def test_pictures_of_an_extra_folder_are_trained_on_too_framed_as_mnist(tiny_mni
 
 
 @pytest.mark.parametrize(
-    ("pictures", "error", "says"),
+    ("images", "error", "message"),
     [
         ({}, ConfigError, "no images in folders named 0 to 9"),
-        ({"a3": np.full((50, 50), 255, np.uint8)}, DatasetError, "a3.png: there is nothing to read in it"),
+        ({"a3": np.full((50, 50), 255, np.uint8)}, DatasetError, "a3.png is blank"),
     ],
 )
-def test_an_extra_folder_that_cannot_be_trained_on_is_named(tiny_mnist, tmp_path, pictures, error, says):
+def test_an_extra_dir_without_images_or_with_a_blank_one_is_named(tiny_mnist, tmp_path, images, error, message):
     folder = tmp_path / "corrections"
     folder.mkdir()
     data = MNISTDataModule(
-        str(tiny_mnist.folder), synthetic_digits=0, non_digits=0, extra_dir=corrections(folder, **pictures)
+        str(tiny_mnist.folder), synthetic_digits=0, non_digits=0, extra_dir=save_labeled(folder, **images)
     )
-    with pytest.raises(error, match=says):
+    with pytest.raises(error, match=message):
         data.setup("fit")
 
 
-def test_an_extra_folder_with_a_file_that_is_no_picture_is_named(tiny_mnist, tmp_path):
+def test_an_extra_dir_with_a_file_that_is_not_an_image_is_named(tiny_mnist, tmp_path):
     (tmp_path / "3").mkdir()
     (tmp_path / "3" / "bad.png").write_text("no picture")
     with pytest.raises(DatasetError, match=r"bad\.png: not a picture"):
         MNISTDataModule(str(tiny_mnist.folder), synthetic_digits=0, non_digits=0, extra_dir=str(tmp_path)).setup("fit")
+
+
+def test_part_of_a_batch_is_degraded_an_eighth_unchanged_and_the_rest_augmented():
+    for fraction, counts in ((0.0, [0, 12, 88]), (0.25, [25, 12, 63]), (1.0, [100, 0, 0])):
+        data = MNISTDataModule(degradation=fraction)
+        data.degrade, data.augment = (lambda ink: ink + 1), (lambda ink: ink + 2)
+        ink = data.transform(torch.zeros(100, 1, 28, 28))
+        assert ink.shape == (100, 1, 28, 28)
+        assert [int((ink[:, 0, 0, 0] == kind).sum()) for kind in (1, 0, 2)] == counts
+
+
+def test_augmentation_can_be_disabled_or_have_other_magnitudes():
+    ink = torch.rand(16, 1, 28, 28)
+    assert torch.equal(MNISTDataModule(augmentation=False).transform(ink), ink)
+    assert not torch.equal(MNISTDataModule().transform(ink), ink)
+    assert MNISTDataModule(augmentation={"rotation": 3}).augment.rotation == 3

@@ -99,7 +99,7 @@ def test_a_damaged_file_is_replaced_and_the_others_are_kept(mirror, tiny_mnist, 
 
 def test_a_mirror_that_sends_other_files_is_not_believed(mirror, tiny_mnist, tmp_path, no_npm, monkeypatch):
     monkeypatch.setitem(tiny_mnist.md5, "train-labels-idx1-ubyte", "0" * 32)
-    with pytest.raises(DatasetError, match="torchvision gave train-labels-idx1-ubyte with a wrong MD5"):
+    with pytest.raises(DatasetError, match="torchvision provided train-labels-idx1-ubyte with a wrong MD5"):
         fetch_mnist(tmp_path / "data")
     assert files(tmp_path / "data") == {}
 
@@ -122,7 +122,7 @@ def test_without_a_source_the_error_names_what_was_tried_and_three_ways_out(tmp_
 def test_a_data_dir_that_is_a_file_is_refused(tmp_path):
     path = tmp_path / "file"
     path.write_text("")
-    with pytest.raises(DatasetError, match="a file; it must be a folder"):
+    with pytest.raises(DatasetError, match="a file; it must be a directory"):
         fetch_mnist(path)
 
 

@@ -5,129 +5,122 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from digitnet.data.glyphs import parse_glyph
 from digitnet.data.synthetic import (
-    DIGITS,
-    LETTERS,
-    NONE,
-    SIDES,
-    SIGNS,
-    draw,
-    parse,
+    IMAGE_SIZES,
+    NON_DIGIT,
+    NON_DIGIT_KINDS,
+    draw_digit,
+    draw_non_digit,
+    render,
     synthetic_batches,
-    write,
-    write_digit,
-    write_none,
-)  # fmt: skip
+    vary,
+)
+from tests.conftest import ROOT
 
 
-def test_every_form_lies_on_its_grid_and_has_points_to_join():
-    forms = [form for digit in DIGITS for _, form in digit] + [*LETTERS, *SIGNS]
-    for form in forms:
-        for points, corners, ring in parse(form):
-            assert len(points) == len(corners) >= 2, form
-            assert len(points) >= 4 or not ring, form
-            assert points.min() >= 0, form
-            assert points.max() <= 1.02, form
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
 
 
-@pytest.mark.parametrize("digit", range(10))
-def test_each_digit_has_forms_and_each_form_is_written_sometimes(digit):
-    assert len(DIGITS[digit]) >= 4
-    assert all(often > 0 for often, _ in DIGITS[digit])
+def test_no_two_images_are_equal_and_a_seed_reproduces_them():
+    images = []
+    for seed in (1, 2, 1):
+        rng = np.random.default_rng(seed)
+        images.append(render(draw_digit(5, rng), 64, rng))
+    assert not np.array_equal(images[0], images[1])
+    assert np.array_equal(images[0], images[2])
 
 
-def test_no_two_hands_are_the_same_and_a_seed_repeats_them():
-    strokes = [draw(write_digit(5, np.random.default_rng(seed)), 64, np.random.default_rng(seed)) for seed in (1, 2, 1)]
-    assert not np.array_equal(strokes[0], strokes[1])
-    assert np.array_equal(strokes[0], strokes[2])
-
-
-def test_a_written_form_passes_near_its_points():
-    """Against the points by themselves: slanted and stretched they fit the curve by least squares."""
-    random = np.random.default_rng(0)
-    form = parse("10,6 50,4 88,2! 60,50 42,100")
-    points = form[0][0]
+def test_a_variation_passes_near_the_points_of_its_template(rng):
+    """Compared with the points themselves, after the best linear map by least squares."""
+    glyph = parse_glyph("10,6 50,4 88,2! 60,50 42,100")
+    points = np.c_[glyph[0].points, np.ones(5)]
     for _ in range(50):
-        (curve,) = write(form, random)
-        ends = curve[np.linspace(0, len(curve) - 1, 5).round().astype(int)]
-        matrix, *_ = np.linalg.lstsq(np.c_[points, np.ones(5)], ends, rcond=None)
-        assert abs(np.c_[points, np.ones(5)] @ matrix - ends).max() < 0.3
+        (curve,) = vary(glyph, rng)
+        passed = curve[np.linspace(0, len(curve) - 1, 5).round().astype(int)]
+        matrix, *_ = np.linalg.lstsq(points, passed, rcond=None)
+        assert abs(points @ matrix - passed).max() < 0.3
 
 
-def test_pictures_are_light_strokes_on_black_that_leave_a_ground():
-    random = np.random.default_rng(0)
-    for side in SIDES:
+def test_images_have_bright_strokes_on_black(rng):
+    for size in IMAGE_SIZES:
         for label in range(10):
-            picture = draw(write_digit(label, random), side, random)
-            assert (picture.shape, picture.dtype) == ((side, side), np.uint8)
-            assert picture.max() > 100
-            assert 0 < (picture > 0).mean() < 0.9
+            image = render(draw_digit(label, rng), size, rng)
+            assert (image.shape, image.dtype) == ((size, size), np.uint8)
+            assert image.max() > 100
+            assert 0 < (image > 0).mean() < 0.9
 
 
-def test_pens_are_thin_and_thick():
-    random = np.random.default_rng(0)
-    parts = [(draw(write_digit(0, random), 96, random) > 0).mean() for _ in range(300)]
-    assert np.quantile(parts, 0.05) < 0.06
-    assert np.quantile(parts, 0.95) > 0.25
+def test_pens_are_thin_and_thick(rng):
+    fractions = [(render(draw_digit(0, rng), 96, rng) > 0).mean() for _ in range(300)]
+    assert np.quantile(fractions, 0.05) < 0.06
+    assert np.quantile(fractions, 0.95) > 0.25
 
 
-def test_what_is_none_is_drawn_whatever_comes():
-    random = np.random.default_rng(0)
+def test_no_non_digit_is_blank(rng):
     for _ in range(1000):
-        picture = draw(write_none(random), int(random.choice(SIDES)), random)
-        assert picture.max() > 0
+        assert render(draw_non_digit(rng), int(rng.choice(IMAGE_SIZES)), rng).max() > 0
 
 
-def test_some_of_what_is_none_is_dots_drawn_as_discs():
-    random = np.random.default_rng(0)
-    dots = [strokes for strokes in (write_none(random) for _ in range(1000)) if np.ptp(np.concatenate(strokes)) == 0]
+def test_the_kinds_of_non_digits_are_all_of_them():
+    assert sum(NON_DIGIT_KINDS.values()) == pytest.approx(1)
+
+
+def test_some_non_digits_are_dots_rendered_as_discs(rng):
+    dots = [strokes for strokes in (draw_non_digit(rng) for _ in range(1000)) if np.ptp(np.concatenate(strokes)) == 0]
     assert 20 < len(dots) < 80
-    sides = []
+    ratios = []
     for dot in dots:
-        ys, xs = np.nonzero(draw(dot, 96, random))
-        sides.append((np.ptp(ys) + 1) / (np.ptp(xs) + 1))
-    assert np.median(sides) == pytest.approx(1, abs=0.15)
+        ys, xs = np.nonzero(render(dot, 96, rng))
+        ratios.append((np.ptp(ys) + 1) / (np.ptp(xs) + 1))
+    assert np.median(ratios) == pytest.approx(1, abs=0.15)
 
 
-def is_upright_bar(picture):
-    ys, xs = np.nonzero(picture > 100)
-    tall, wide = np.ptp(ys) + 1, np.ptp(xs) + 1
-    return len(ys) and tall > 4 * wide and len(ys) > 0.8 * tall * wide
+def is_vertical_bar(image):
+    """Whether the ink fills a tall, narrow box."""
+    ys, xs = np.nonzero(image > 100)
+    if not len(ys):
+        return False
+    height, width = np.ptp(ys) + 1, np.ptp(xs) + 1
+    return height > 4 * width and len(ys) > 0.8 * height * width
 
 
-def is_upright_line(strokes):
+def is_vertical_line(strokes):
+    """Whether all points are close to one steep line."""
     (across, along), axes = np.linalg.eigh(np.cov(np.concatenate(strokes).T))
     return across < 0.02 * along and abs(axes[1, 1]) > 0.6
 
 
-def test_a_straight_upright_stroke_is_a_1_and_never_none():
-    random = np.random.default_rng(0)
-    ones = sum(is_upright_bar(draw(write_digit(1, random), 64, random)) for _ in range(2000))
-    none = [write_none(random) for _ in range(5000)]
-    assert ones > 10 * max(sum(is_upright_bar(draw(strokes, 64, random)) for strokes in none[:2000]), 1)
-    assert not any(is_upright_line(strokes) for strokes in none if np.ptp(np.concatenate(strokes)))
+def test_a_straight_vertical_stroke_is_a_1_and_never_a_non_digit(rng):
+    ones = sum(is_vertical_bar(render(draw_digit(1, rng), 64, rng)) for _ in range(2000))
+    non_digits = [draw_non_digit(rng) for _ in range(5000)]
+    bars = sum(is_vertical_bar(render(strokes, 64, rng)) for strokes in non_digits[:2000])
+    assert ones > 10 * max(bars, 1)
+    assert not any(is_vertical_line(strokes) for strokes in non_digits if np.ptp(np.concatenate(strokes)))
 
 
-def test_batches_hold_as_many_of_each_as_asked_for():
+def test_batches_have_the_requested_numbers_of_digits_and_non_digits():
     batches = list(synthetic_batches(250, 70, seed=0))
     labels = np.concatenate([labels for _, labels in batches])
-    assert np.bincount(labels - NONE).tolist() == [70, *[25] * 10]
-    for pictures, of in batches:
-        assert pictures.shape == (len(of), pictures.shape[1], pictures.shape[1])
-        assert pictures.shape[1] in SIDES
-    # Of 20 batches one size in twenty may be missing by chance, of 40 none.
-    assert len({pictures.shape[1] for pictures, _ in synthetic_batches(8000, 0, seed=0)}) == len(SIDES)
+    assert np.bincount(labels - NON_DIGIT).tolist() == [70, *[25] * 10]
+    for images, batch_labels in batches:
+        assert images.shape == (len(batch_labels), images.shape[1], images.shape[1])
+        assert images.shape[1] in IMAGE_SIZES
+    # One size may be missing in 20 batches by chance, but not in 40.
+    assert len({images.shape[1] for images, _ in synthetic_batches(8000, 0, seed=0)}) == len(IMAGE_SIZES)
 
 
-def test_nothing_asked_for_is_nothing():
-    assert sum(len(labels) for _, labels in synthetic_batches(0, 0, seed=0)) == 0
+def test_no_images_are_drawn_if_none_are_requested():
+    assert list(synthetic_batches(0, 0, seed=0)) == []
 
 
-def test_writing_takes_no_torch():
+def test_drawing_does_not_import_torch():
     program = "import sys, digitnet.data.synthetic; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-def test_the_sheet_in_the_docs_is_a_picture():
-    with Image.open("docs/synthetic_digits.png") as sheet:
+def test_the_docs_have_an_image_of_synthetic_digits():
+    with Image.open(ROOT / "docs" / "synthetic_digits.png") as sheet:
         assert sheet.width >= 800

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from digitnet.evaluation.corruptions import CORRUPTIONS, PAGES
+from digitnet.evaluation.corruptions import CORRUPTIONS, PAGE_CORRUPTIONS
 
 
 @pytest.fixture
@@ -11,9 +11,9 @@ def ink():
     return image
 
 
-@pytest.mark.parametrize("name", [*CORRUPTIONS, *PAGES])
+@pytest.mark.parametrize("name", [*CORRUPTIONS, *PAGE_CORRUPTIONS])
 def test_each_gives_pictures_and_the_same_ones_again(name, ink):
-    make, side = (CORRUPTIONS[name], 28) if name in CORRUPTIONS else (PAGES[name], 160)
+    make, side = (CORRUPTIONS[name], 28) if name in CORRUPTIONS else (PAGE_CORRUPTIONS[name], 160)
     before = ink.copy()
     pictures = make(ink, np.random.default_rng(3))
     assert pictures.dtype == np.uint8

@@ -10,7 +10,7 @@ import time
 import pytest
 import torch
 
-from digitnet.data.datamodule import MNISTDataModule, WholeBatches
+from digitnet.data.datamodule import MNISTDataModule
 from digitnet.model.calibration import Calibration
 from digitnet.model.checkpoint import load_model
 from tests.conftest import ROOT, TRAIN_IMAGES, child_processes
@@ -48,17 +48,6 @@ def finished(process):
 
 def figures(root):
     return json.loads((root / "reports" / "metrics.json").read_text())
-
-
-@pytest.mark.parametrize("size", [1000, 1001])
-@pytest.mark.parametrize("shuffle", [True, False])
-def test_the_ranks_share_out_the_images_none_twice(size, shuffle):
-    shares = [
-        torch.cat(list(WholeBatches(size, 64, shuffle=shuffle, seed=3, rank=rank, ranks=2))).tolist() for rank in (0, 1)
-    ]
-    assert not set(shares[0]) & set(shares[1])
-    # They step together, so that of shuffled ones an odd one is left out of an epoch: another each time.
-    assert len(shares[0]) + len(shares[1]) == size - (shuffle and size % 2)
 
 
 def torchrun(machine):
@@ -110,7 +99,7 @@ def test_two_processes_leave_one_checkpoint_and_one_report_and_learn_as_well_as_
     # What two processes measured of the validation images is what one measures.
     model, data = load_model(tmp_path / "two" / "checkpoints" / "best.ckpt"), MNISTDataModule(tiny_mnist.folder)
     data.setup("fit")
-    images, labels = data.val_set.tensors
+    images, labels = data.val_set.images, data.val_set.labels
     with torch.inference_mode():
         logits = model.network(images[:, None].float() / 255)
     assert torch.nn.functional.cross_entropy(logits, labels).item() == pytest.approx(two["val_loss"], rel=1e-4)

@@ -86,7 +86,6 @@ def test_without_validation_the_last_state_is_tested(run, counts):
     assert "val_loss" not in json.loads((run.root / "reports" / "metrics.json").read_text())
 
 
-@pytest.mark.xfail(reason="Lightning cannot replace the sampler of the data module yet")
 def test_overfit_batches_repeats_the_same_batches(run, monkeypatch):
     seen, step = [], DigitNet.training_step
     monkeypatch.setattr(

@@ -7,19 +7,19 @@ import torch
 from lightning import Callback, Trainer
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from digitnet.data.augmentation import augment
+from digitnet.data.augmentation import Augmentation
 from digitnet.data.datamodule import MNISTDataModule
-from digitnet.data.degradation import degrade
+from digitnet.data.degradation import Degradation
 from digitnet.model.framing import Framing
 from digitnet.training.module import DigitNet, soft_targets
 
 
 @pytest.mark.parametrize(
-    "change", [augment, degrade, DigitNet().to("meta")], ids=["augmentation", "degradation", "network"]
+    "change", [Augmentation(), Degradation(), DigitNet().to("meta")], ids=["augmentation", "degradation", "network"]
 )
 def test_a_batch_stays_on_its_device(change):
-    # Tensors of the device "meta" have no values: whatever asked for one, or mixed in the CPU's, would fail.
-    torch.manual_seed(0)  # the pad's size is drawn on the CPU
+    # Tensors of the device "meta" have no values: reading one, or mixing it with one of the CPU, fails.
+    torch.manual_seed(0)  # the size of the canvas is drawn on the CPU
     assert change(torch.empty(8, 1, 28, 28, device="meta")).device.type == "meta"
 
 

@@ -1,0 +1,114 @@
+"""Datasets of framed images in memory, and what they are made from."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import Progress
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision.datasets import MNIST
+
+from digitnet.data.synthetic import synthetic_batches
+from digitnet.errors import DatasetError, ImageError
+from digitnet.inference.classifier import load_image
+from digitnet.inference.sources import find_labeled_images
+from digitnet.model.framing import Framing
+
+SYNTHETIC_SEED = 0  # the synthetic images are the same in every run, as MNIST is
+
+
+class LabeledImages(Dataset[tuple[Tensor, Tensor]]):
+    """Framed images and their labels in memory.
+
+    A DataLoader with a batch size takes each batch as one slice, through `__getitems__`. It needs `collate` as its
+    `collate_fn`.
+
+    Args:
+        images: Uint8 (N, 28, 28), 255 = ink.
+        labels: Int64 (N,), 0 to 9, or -1 for a non-digit.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        self.images = images
+        self.labels = labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.images[index], self.labels[index]
+
+    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+        """Return a batch: images, uint8 (B, 28, 28), and labels, int64 (B,)."""
+        index = torch.tensor(indices, device=self.labels.device)
+        return self.images[index], self.labels[index]
+
+
+def collate(batch: Any) -> tuple[Tensor, Tensor]:
+    """Return a batch from `LabeledImages.__getitems__` unchanged."""
+    return batch
+
+
+def load_mnist(data_dir: str, train: bool) -> tuple[Tensor, Tensor]:
+    """Load MNIST from its files.
+
+    Args:
+        data_dir: The directory with MNIST/raw.
+        train: Whether to load the 60,000 training images or the 10,000 test images.
+
+    Returns:
+        Images, uint8 (N, 28, 28), and labels, int64 (N,).
+    """
+    mnist = MNIST(data_dir, train=train)
+    return mnist.data, mnist.targets
+
+
+def load_folders(folder: Path) -> tuple[Tensor, Tensor]:
+    """Load and frame images of any size from the directories 0 to 9.
+
+    Args:
+        folder: The directory that contains them.
+
+    Returns:
+        Images, uint8 (N, 28, 28), and labels, int64 (N,).
+
+    Raises:
+        ConfigError: If there are no images.
+        DatasetError: If an image cannot be decoded or is blank; it names the file.
+    """
+    framing, images, labels = Framing(), [], []
+    for path in find_labeled_images(folder):
+        try:
+            ink, blank = framing(torch.from_numpy(load_image(path).copy())[None])
+        except (ImageError, OSError) as error:
+            raise DatasetError(f"{error}. Remove it from {folder}") from error
+        if blank:
+            raise DatasetError(f"{path} is blank. Remove it from {folder}")
+        images.append((ink[0] * 255).round().to(torch.uint8))
+        labels.append(int(path.parent.name))
+    return torch.stack(images), torch.tensor(labels)
+
+
+def draw_synthetic(digits: int, non_digits: int) -> tuple[Tensor, Tensor]:
+    """Draw and frame synthetic images, several thousand per second, with a progress bar on a terminal.
+
+    Args:
+        digits: Number of digits.
+        non_digits: Number of non-digits.
+
+    Returns:
+        Images, uint8 (N, 28, 28), and labels, int64 (N,), in random order; -1 for a non-digit.
+    """
+    if not digits + non_digits:
+        return torch.empty(0, 28, 28, dtype=torch.uint8), torch.empty(0, dtype=torch.int64)
+    framing, all_images, all_labels = Framing(), [], []
+    with Progress(transient=True, disable=not sys.stdout.isatty()) as progress:
+        task = progress.add_task("Drawing synthetic images", total=digits + non_digits)
+        for images, labels in synthetic_batches(digits, non_digits, seed=SYNTHETIC_SEED):
+            ink, _ = framing(torch.from_numpy(images)[..., None])
+            all_images.append((ink * 255).round().to(torch.uint8))
+            all_labels.append(torch.from_numpy(labels))
+            progress.advance(task, len(images))
+    return torch.cat(all_images), torch.cat(all_labels)
