@@ -21,7 +21,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # to run from a clone wit
 
 from digitnet.data.datamodule import split_indices
 from digitnet.data.mnist import fetch_mnist
-from digitnet.evaluation.corruptions import CORRUPTIONS, PAGE_CORRUPTIONS
+from digitnet.evaluation.corruptions import CORRUPTIONS
+from digitnet.evaluation.page_corruptions import PAGE_CORRUPTIONS
 from digitnet.model.checkpoint import load_model
 from digitnet.model.framing import Framing
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from digitnet.console import log_to_stderr
 from digitnet.data.mnist import fetch_mnist, read_test_set
 from digitnet.errors import ConfigError, one_line_errors
-from digitnet.evaluation.corruptions import CORRUPTIONS, PAGE_CORRUPTIONS
+from digitnet.evaluation.corruptions import CORRUPTIONS
 from digitnet.evaluation.metrics import (
     CALIBRATION_BINS,
     LabeledPrediction,
@@ -20,6 +20,7 @@ from digitnet.evaluation.metrics import (
     count_confusion,
 )
 from digitnet.evaluation.mistakes import save_mistakes
+from digitnet.evaluation.page_corruptions import PAGE_CORRUPTIONS
 from digitnet.evaluation.robustness import RobustnessResult, measure_robustness
 from digitnet.inference.batch import predict_chunks
 from digitnet.inference.classifier import DigitClassifier

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from digitnet.evaluation.corruptions import CORRUPTIONS, PAGE_CORRUPTIONS, Corruption
+from digitnet.evaluation.corruptions import CORRUPTIONS
+from digitnet.evaluation.page_corruptions import PAGE_CORRUPTIONS, Corruption
 from digitnet.inference.classifier import DigitClassifier
 
 CHUNK_SIZE = 500  # images that are corrupted together; a page takes a megabyte while it is drawn
@@ -36,7 +37,7 @@ def measure_robustness(
 
     Args:
         classifier: The classifier to measure.
-        images: uint8 (N, 28, 28), strokes light on black as in MNIST.
+        images: uint8 (N, 28, 28), bright strokes on black as in MNIST.
         labels: Integers (N,), 0 to 9.
     """
     corruptions: dict[str, Corruption] = {"none": lambda ink, _: ink, **CORRUPTIONS, **PAGE_CORRUPTIONS}
