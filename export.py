@@ -9,7 +9,8 @@ with one_line_errors():  # an import fails if a package is missing
     from digitnet.console import log_to_stderr
     from digitnet.data.mnist import fetch_mnist
     from digitnet.export.cli import build_parser
-    from digitnet.export.graph import build_onnx, check, describe, store_weights, test_accuracy_of, with_stored_weights
+    from digitnet.export.graph import add_metadata, build_onnx, store_weights
+    from digitnet.export.verify import network_accuracy, verify, with_stored_weights
     from digitnet.files import write_atomically
     from digitnet.model.checkpoint import load_model
 
@@ -29,12 +30,12 @@ def main(args: list[str] | None = None) -> None:
     store_weights(graph, options.weights)
 
     # The accuracy of these weights in torch, which the metadata of the file records.
-    accuracy = test_accuracy_of(with_stored_weights(model, graph).network, options.data_dir)
-    describe(graph, model, options.checkpoint, accuracy)
+    accuracy = network_accuracy(with_stored_weights(model, graph).network, options.data_dir)
+    add_metadata(graph, model, options.checkpoint, accuracy)
 
     # onnxruntime must give torch's outputs on images of many sizes, and the same accuracy, before the file is written.
     content = graph.SerializeToString()
-    check(content, model, options.opset, accuracy, options.data_dir)
+    verify(content, model, options.opset, accuracy, options.data_dir)
     write_atomically(options.output, content)
     print(f"{options.output}: {len(content):,} bytes, accuracy {accuracy:.2%} on the MNIST test set.")
 

@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # to run from a clone wit
 
 from benchmarks import keras_demo
 from digitnet.data.mnist import fetch_mnist
-from digitnet.export.graph import Reader
+from digitnet.export.graph import ExportedModel
 from digitnet.inference.classifier import DigitClassifier, released_model_path
 from digitnet.model.checkpoint import load_model
 from digitnet.model.network import ConvNet
@@ -59,7 +59,7 @@ def main() -> None:
     Image.fromarray(255 - canvas).save(buffer := io.BytesIO(), "PNG")
     png = buffer.getvalue()
     classifier = DigitClassifier(options.model, threads=1)
-    eager = Reader(load_model(Path(__file__).parent.parent / "checkpoints" / "release" / "digitnet.ckpt")).eval()
+    eager = ExportedModel(load_model(Path(__file__).parent.parent / "checkpoints" / "release" / "digitnet.ckpt")).eval()
 
     def read_eager(image: np.ndarray) -> torch.Tensor:
         with torch.inference_mode():

@@ -1,7 +1,7 @@
 """The contract of the ONNX file, which `digitnet.export` writes and `digitnet.inference` reads."""
 
 NUM_CLASSES = 10
-IMAGE_SIZE = 28  # pixels, the side of a framed digit
+IMAGE_SIZE = 28  # pixels: width and height of a framed digit
 REJECTED = -1  # the label of an image that is blank or shows no digit with sufficient confidence
 
 INPUT_NAME = "image"

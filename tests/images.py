@@ -25,12 +25,12 @@ def encode_image(image: Image.Image, form: str, **options) -> bytes:
 def random_image(rng: np.random.Generator, largest: int) -> np.ndarray:
     """Return a random image: blank, one pixel, noise, rectangles, a gradient with noise; gray, RGB or RGBA."""
     height, width = (int(np.exp(rng.uniform(0, np.log(largest)))) for _ in range(2))
-    channels, ground, kind = rng.choice([1, 3, 4]), rng.integers(256), rng.integers(7)
-    image = np.full((height, width, channels), ground, np.uint8)
+    channels, background, kind = rng.choice([1, 3, 4]), rng.integers(256), rng.integers(7)
+    image = np.full((height, width, channels), background, np.uint8)
     if kind == 1:
         image = rng.integers(0, 256, image.shape, dtype=np.uint8)
     elif kind == 2:
-        image[rng.integers(height), rng.integers(width)] = 255 - ground
+        image[rng.integers(height), rng.integers(width)] = 255 - background
     elif kind in (3, 4, 5):
         for _ in range(rng.integers(1, 5)):
             y, x = rng.integers(height), rng.integers(width)

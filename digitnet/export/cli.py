@@ -6,7 +6,8 @@ from pathlib import Path
 from digitnet.console import log_to_stderr
 from digitnet.data.mnist import fetch_mnist
 from digitnet.errors import one_line_errors
-from digitnet.export.graph import build_onnx, check, describe, store_weights, test_accuracy_of, with_stored_weights
+from digitnet.export.graph import add_metadata, build_onnx, store_weights
+from digitnet.export.verify import network_accuracy, verify, with_stored_weights
 from digitnet.files import write_atomically
 from digitnet.model.checkpoint import load_model
 
@@ -61,9 +62,9 @@ def export(options: argparse.Namespace) -> None:
     fetch_mnist(options.data_dir)
     graph = build_onnx(model, options.opset)
     store_weights(graph, options.weights)
-    accuracy = test_accuracy_of(with_stored_weights(model, graph).network, options.data_dir)
-    describe(graph, model, options.checkpoint, accuracy)
+    accuracy = network_accuracy(with_stored_weights(model, graph).network, options.data_dir)
+    add_metadata(graph, model, options.checkpoint, accuracy)
     content = graph.SerializeToString()
-    check(content, model, options.opset, accuracy, options.data_dir)
+    verify(content, model, options.opset, accuracy, options.data_dir)
     write_atomically(options.output, content)
     print(f"{options.output}: {len(content):,} bytes, accuracy {accuracy:.2%} on the MNIST test set.")

@@ -1,150 +1,214 @@
-"""From any picture to MNIST's 28 x 28: find the ink, scale it into 20 x 20 pixels, centre it.
+"""Framing: from an image of any size to the 28 x 28 pixels that the network classifies, as MNIST frames its digits.
 
-The network reads only what is framed as MNIST framed its digits, so this is part of the exported file and training
-draws through it too: there is no other implementation. MNIST's rules, from its page and checked on its 70,000 images:
-the longest side of the ink is 20 pixels, its centre of mass lies on pixel 14, the brightest pixel is 254 or 255.
+It finds the ink, scales it to 20 pixels and centers it. Framing is part of the exported model, and training uses it for
+synthetic and degraded images, so there is no second implementation. MNIST's rules are from its web page, and were
+checked on its 70,000 images: the longer side of the ink is 20 pixels, its center of mass is at pixel 14, and the
+brightest pixel is 254 or 255.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-SIZE = 28  # pixels, the side of what the network reads
-BOX = 20  # pixels, the longest side of the ink
-CENTRE = 14  # the pixel that the centre of mass falls on
-BORDER_SAMPLES = 64  # pixels looked at on each side of the picture to learn what the ground is
-NOISE_SPREADS = 9  # ink is what differs from the ground by more than this many quartile spreads of the border
-GAP = 12  # pixels without ink that part the digit from specks; MNIST has nearer ones, and they are to stay
-SPECKS = 1 / 32  # part of the ink that may be specks; a power of two, so that comparing is exact
-FAR = 2**20  # pixels, beyond every picture
-LEAST_CONTRAST = 16  # grey levels of 255 below which a picture counts as blank
+SIZE = 28  # pixels: width and height of a framed digit
+BOX = 20  # pixels: the longer side of the ink
+CENTER = 14  # the pixel at which the center of mass is placed
+BORDER_SAMPLES = 64  # pixels sampled along each side of the image to estimate the background
+NOISE_QUARTILES = 9  # ink differs from the background by more than this many quartile distances of the border
+MIN_GAP = 12  # pixels without ink that separate specks from the digit; nearer ones occur in MNIST and are kept
+MAX_SPECKS = 1 / 32  # fraction of the ink that may be specks; a power of two, so that comparisons are exact
+MAX_POSITION = 2**20  # larger than any image
+MIN_CONTRAST = 16  # gray levels out of 255, below which an image is blank
+MAX_GRAY = 255.0
 
-# By number of channels: what each adds to the grey level and to the opacity, and the opacity without a fourth.
-_NONE = ((0.0,) * 4, (0.0,) * 4)
+# Coefficients of gray level and opacity by number of channels: gray, RGB, RGBA. There are no images of 0 or 2 channels.
+_UNUSED = ((0.0,) * 4, (0.0,) * 4)
 _RGB = (1 / 3, 1 / 3, 1 / 3, 0.0)
-MIX = (_NONE, ((1.0, 0.0, 0.0, 0.0), _NONE[0]), _NONE, (_RGB, _NONE[0]), (_RGB, (0.0, 0.0, 0.0, 1 / 255)))
-OPAQUE = (1.0, 1.0, 1.0, 1.0, 0.0)
+_MIXING = (_UNUSED, ((1.0, 0.0, 0.0, 0.0), _UNUSED[0]), _UNUSED, (_RGB, _UNUSED[0]), (_RGB, (0.0, 0.0, 0.0, 1 / 255)))
+_OPACITY_OFFSET = (1.0, 1.0, 1.0, 1.0, 0.0)
 
 
 class Framing(nn.Module):
-    """Pictures, uint8 (N, H, W, C) of any size, to ink, float32 (N, 28, 28), and what is blank, bool (N,).
+    """Find the digit in images and frame it as MNIST does.
 
-    C = 1 is grey, 3 RGB, 4 RGBA. Dark strokes on a light ground or light on dark; transparent pixels count as ground.
-    Ink lies in [0, 1] with 1 = the strongest stroke; a blank picture has ink 0 everywhere. No step loops over the
-    pictures or depends on their number, size or content, so that the whole exports as one graph. Grey levels stay
-    whole numbers until they have been compared, so that every runtime finds the same ink.
+    Strokes may be dark on a bright background or bright on dark; transparent pixels count as background. No operation
+    loops over images or depends on their number, size or content, so that everything is exported as one graph. Gray
+    levels are integers until they have been compared, so that every runtime finds the same ink.
     """
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        depth, noise = _depth(_grey(image))
-        ink = depth * (depth > noise).float()  # (N, 1, H, W); by where it would take twice as long
+        """Return framed digits.
+
+        Args:
+            image: Uint8 (N, H, W, C) of any size, with C = 1 (gray), 3 (RGB) or 4 (RGBA).
+
+        Returns:
+            Ink, float32 (N, 28, 28) in [0, 1], where 1 is the strongest stroke, and which images are blank, bool (N,).
+            Blank images have no ink.
+        """
+        contrast, noise = _subtract_background(_to_gray(image))
+        ink = contrast * (contrast > noise).float()  # (N, 1, H, W); torch.where would take twice as long
         height, width = ink.shape[2], ink.shape[3]
-        # Whole numbers below 2**24, so exact. By product where summing over the outer axis would take ten times longer.
-        rows = ink.sum(3, keepdim=True).transpose(2, 3)  # (N, 1, 1, H)
-        columns = torch.ones(1, height, device=ink.device) @ ink  # (N, 1, 1, W)
-        # Both axes as one, so that what follows is written once: each followed by as many zeros as the other is long.
-        mass = torch.cat([rows, 0 * columns, columns, 0 * rows], 3).reshape(-1, 2, height + width)
-        place = torch.arange(1, height + width + 1, device=ink.device).float()  # where each pixel ends
-        start, stop, centre = _extent(mass, place)
-        left, right = _windows(start, stop, centre)
-        overlap = _overlaps(left, right, place)  # (N, 2, 28, H + W)
-        framed = overlap[:, :1, :, :height] @ ink @ overlap[:, 1:, :, :width].transpose(2, 3)  # up to a common factor
-        # Thin strokes on a large picture come out faint: the strongest is 1 again.
+        position = torch.arange(1, height + width + 1, device=ink.device).float()  # where each pixel ends
+        start, stop, center = _find_extent(_project(ink), position)
+        left, right = _sampling_windows(start, stop, center)
+        weights = _overlap(left, right, position)  # (N, 2, 28, H + W)
+        framed = weights[:, :1, :, :height] @ ink @ weights[:, 1:, :, :width].transpose(2, 3)
+        # Thin strokes of a large image become faint: normalize the strongest to 1.
         strongest = framed.amax((2, 3), keepdim=True)
         return (framed / strongest.clamp(min=1e-6))[:, 0], strongest.flatten() == 0
 
 
-def _grey(image: Tensor) -> Tensor:
-    """Whole grey levels, float32 (N, 1, H, W), of uint8 (N, H, W, C), transparency painted in."""
+def _to_gray(image: Tensor) -> Tensor:
+    """Return integer gray levels, float32 (N, 1, H, W), with a background in place of transparent pixels."""
     count, height, width, channels = image.shape
-    # Mixed by matrix product: reducing over the last axis, or slicing it, takes several times as long.
-    mix = torch.tensor(MIX, device=image.device)[channels, :, :channels]  # (2, C)
+    # By matrix product: to reduce or slice the last axis takes several times as long.
+    mixing = torch.tensor(_MIXING, device=image.device)[channels, :, :channels]  # (2, C)
     pixels = image.reshape(count, -1, channels).float().transpose(1, 2)  # (N, C, HW)
-    grey, opacity = (mix @ pixels).reshape(-1, 2, height, width).split(1, 1)
-    opacity = opacity + torch.tensor(OPAQUE, device=image.device)[channels]
-    # Dark strokes get a white ground, light strokes a black one.
-    dark = (grey * opacity).round().sum((2, 3), keepdim=True) < 127.5 * opacity.sum((2, 3), keepdim=True)
-    ground = 255 * dark.float()
-    # A third of a level at a 255th of opacity never lies half way between two whole ones, so that rounding is the same
-    # in every runtime.
-    return ((grey - ground) * opacity + ground).round()
+    gray, opacity = (mixing @ pixels).reshape(-1, 2, height, width).split(1, 1)
+    opacity = opacity + torch.tensor(_OPACITY_OFFSET, device=image.device)[channels]
+    # Dark strokes get a white background, bright strokes a black one.
+    dark = (gray * opacity).round().sum((2, 3), keepdim=True) < MAX_GRAY / 2 * opacity.sum((2, 3), keepdim=True)
+    background = MAX_GRAY * dark.float()
+    # A third of a level at an opacity of n/255 is never halfway between two integers, so that every runtime rounds to
+    # the same level.
+    return ((gray - background) * opacity + background).round()
 
 
-def _depth(grey: Tensor) -> tuple[Tensor, Tensor]:
-    """How far each pixel is from the ground towards the strokes, (N, 1, H, W), and how much of that is noise,
-    (N, 1, 1, 1), in grey levels.
+def _subtract_background(gray: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the difference of each pixel from the background, and the noise level below which it is not ink.
 
-    The ground is the median of the border: over the whole picture it would be the strokes in a tight crop. What else
-    two opposite sides show is lines or a pattern on the paper, unless it is strong: a tight crop has strokes there. In
-    a picture with hardly any contrast all is noise.
+    Args:
+        gray: Gray levels, float32 (N, 1, H, W).
+
+    Returns:
+        The difference towards the strokes in gray levels, (N, 1, H, W), and the noise, (N, 1, 1, 1).
     """
-    height, width = grey.shape[2], grey.shape[3]
-    middles = (torch.arange(BORDER_SAMPLES, device=grey.device) + 0.5) / BORDER_SAMPLES  # exact in float32
-    rows, columns = (middles * height).long(), (middles * width).long()
-    ends = torch.tensor([0, 1], device=grey.device)
-    across = grey.index_select(2, ends * (height - 1)).index_select(3, columns)  # (N, 1, 2, 64)
-    upright = grey.index_select(3, ends * (width - 1)).index_select(2, rows).transpose(2, 3)
-    border = torch.cat([across, upright], 2)  # (N, 1, 4, 64)
-    # Quartiles of the samples: a sort of all would take longer, and as many steps again to export.
-    upper = border.reshape(-1, 1, 1, 4 * BORDER_SAMPLES).topk(3 * BORDER_SAMPLES).values  # falling
-    high, ground, low = upper[..., BORDER_SAMPLES - 1 :: BORDER_SAMPLES].split(1, 3)  # (N, 1, 1, 1)
-    darker, lighter = ground - grey.amin((2, 3), keepdim=True), grey.amax((2, 3), keepdim=True) - ground
-    sign = 1 - 2 * (darker > lighter).float()  # arithmetic here and below: where takes as long as three steps
-    contrast = torch.maximum(darker, lighter)
-    sides = ((border - ground) * sign).amax(3).reshape(-1, 2, 2, 1)  # the deepest of top, bottom, left and right
-    lines = sides.amin(2, keepdim=True).amax(1, keepdim=True)
+    border = _sample_border(gray)
+    high, background, low = _quartiles(border)
+    darker = background - gray.amin((2, 3), keepdim=True)
+    brighter = gray.amax((2, 3), keepdim=True) - background
+    sign = 1 - 2 * (darker > brighter).float()  # arithmetic, since torch.where takes as long as three operations
+    contrast = torch.maximum(darker, brighter)
+    noise = _estimate_noise((border - background) * sign, torch.minimum(high - background, background - low), contrast)
+    return (gray - background) * sign, noise
+
+
+def _sample_border(gray: Tensor) -> Tensor:
+    """Return evenly spaced pixels of the top, bottom, left and right edge, (N, 1, 4, 64)."""
+    height, width = gray.shape[2], gray.shape[3]
+    fractions = (torch.arange(BORDER_SAMPLES, device=gray.device) + 0.5) / BORDER_SAMPLES  # exact in float32
+    rows, columns = (fractions * height).long(), (fractions * width).long()
+    ends = torch.tensor([0, 1], device=gray.device)
+    horizontal = gray.index_select(2, ends * (height - 1)).index_select(3, columns)  # (N, 1, 2, 64)
+    vertical = gray.index_select(3, ends * (width - 1)).index_select(2, rows).transpose(2, 3)
+    return torch.cat([horizontal, vertical], 2)
+
+
+def _quartiles(border: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the upper quartile, the median and the lower quartile of the border, each (N, 1, 1, 1).
+
+    The median of the border is the background. That of the whole image would be the strokes in a tight crop.
+    """
+    # To sort all samples would take longer, and twice as many operations in the exported graph.
+    largest = border.reshape(-1, 1, 1, 4 * BORDER_SAMPLES).topk(3 * BORDER_SAMPLES).values
+    high, median, low = largest[..., BORDER_SAMPLES - 1 :: BORDER_SAMPLES].split(1, 3)
+    return high, median, low
+
+
+def _estimate_noise(border: Tensor, quartile: Tensor, contrast: Tensor) -> Tensor:
+    """Return the noise level, (N, 1, 1, 1).
+
+    Args:
+        border: Difference of the border from the background, (N, 1, 4, 64).
+        quartile: Distance of the nearer quartile of the border from the background, (N, 1, 1, 1).
+        contrast: Largest difference from the background in the image, (N, 1, 1, 1).
+    """
+    # What two opposite edges show is a line or a pattern on the paper, unless it is strong: then it is a stroke.
+    edges = border.amax(3).reshape(-1, 2, 2, 1)  # the largest of top and bottom, left and right
+    lines = edges.amin(2, keepdim=True).amax(1, keepdim=True)
     lines = lines * (lines < contrast / 2).float()
-    noise = torch.maximum(NOISE_SPREADS * torch.minimum(high - ground, ground - low), lines)
-    noise = torch.minimum(noise, contrast / 2) + 255 * (contrast < LEAST_CONTRAST).float()
-    return (grey - ground) * sign, noise
+    noise = torch.minimum(torch.maximum(NOISE_QUARTILES * quartile, lines), contrast / 2)
+    return noise + MAX_GRAY * (contrast < MIN_CONTRAST).float()  # an image with hardly any contrast is blank
 
 
-def _last(chosen: Tensor, place: Tensor) -> Tensor:
-    """The largest place of the chosen ones, (N, 2, 1); 0 where there is none."""
-    return (chosen.float() * place).amax(2, keepdim=True)
+def _project(ink: Tensor) -> Tensor:
+    """Return the ink in each row and in each column, (N, 2, H + W).
 
-
-def _first(chosen: Tensor, place: Tensor) -> Tensor:
-    """The smallest place of the chosen ones, (N, 2, 1); FAR where there is none."""
-    return FAR - _last(chosen, FAR - place)
-
-
-def _extent(mass: Tensor, place: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Where the digit begins, ends, and has its centre of mass, each (N, 2, 1), from the ink in each place, (N, 2, L).
-
-    Specks are left out: up to 1/32 of the ink, at either end of an axis, that a wide gap parts from the rest.
+    Both axes are padded to the same length, so that all further steps treat them together: rows are followed by W
+    zeros, columns by H zeros. The sums are integers below 2**24, and therefore exact.
     """
-    sums = F.pad(mass, (GAP, 0)).cumsum(2)
-    before = sums[:, :, GAP:]
-    gap = before == sums[:, :, : place.shape[0]]  # the place and those before it are empty
-    total = mass.sum(2, keepdim=True)
-    begin = _last(gap & (before <= SPECKS * total), place)
-    end = _first(gap & (total - before <= SPECKS * total), place)
-    mass = mass * ((place > begin) & (place < end)).float()
+    height, width = ink.shape[2], ink.shape[3]
+    rows = ink.sum(3, keepdim=True).transpose(2, 3)  # (N, 1, 1, H)
+    columns = torch.ones(1, height, device=ink.device) @ ink  # (N, 1, 1, W); ten times as fast as a sum over that axis
+    return torch.cat([rows, 0 * columns, columns, 0 * rows], 3).reshape(-1, 2, height + width)
+
+
+def _last_position(mask: Tensor, position: Tensor) -> Tensor:
+    """Return the last position at which `mask`, (N, 2, L), is true, as (N, 2, 1), or 0."""
+    return (mask.float() * position).amax(2, keepdim=True)
+
+
+def _first_position(mask: Tensor, position: Tensor) -> Tensor:
+    """Return the first position at which `mask`, (N, 2, L), is true, as (N, 2, 1), or MAX_POSITION."""
+    return MAX_POSITION - _last_position(mask, MAX_POSITION - position)
+
+
+def _find_extent(mass: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return where the digit starts and stops and its center of mass, without specks.
+
+    Args:
+        mass: Ink at each position along both axes, (N, 2, L).
+        position: Where each pixel ends, (L,).
+
+    Returns:
+        Start, stop and center of mass in pixels, each (N, 2, 1).
+    """
+    mass = _remove_specks(mass, position)
     used = mass > 0
-    # Nothing divides by 0, not even a blank picture.
-    centre = (mass * place).sum(2, keepdim=True) / mass.sum(2, keepdim=True).clamp(min=1)
-    return _first(used, place) - 1, _last(used, place), centre - 0.5
+    # No division by 0, not even for a blank image.
+    center = (mass * position).sum(2, keepdim=True) / mass.sum(2, keepdim=True).clamp(min=1)
+    return _first_position(used, position) - 1, _last_position(used, position), center - 0.5
 
 
-def _windows(start: Tensor, stop: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
-    """Which stretch of the source makes up each of our pixels: its left and right end, (N, 2, 28), for both axes.
+def _remove_specks(mass: Tensor, position: Tensor) -> Tensor:
+    """Return the mass, (N, 2, L), without up to 1/32 of the ink that a wide gap separates from the rest at each end."""
+    sums = F.pad(mass, (MIN_GAP, 0)).cumsum(2)
+    before = sums[:, :, MIN_GAP:]
+    gap = before == sums[:, :, : position.shape[0]]  # this position and those before it have no ink
+    total = mass.sum(2, keepdim=True)
+    begin = _last_position(gap & (before <= MAX_SPECKS * total), position)
+    end = _first_position(gap & (total - before <= MAX_SPECKS * total), position)
+    return mass * ((position > begin) & (position < end)).float()
 
-    A box filter, at least a source pixel wide: enlarging repeats pixels, shrinking averages them. MNIST moved its
-    digits by whole pixels, so we do: to where the centre of mass falls on pixel 14, or the nearest place that cuts no
-    ink off. The little amounts are larger than the rounding of the sums and divisions, so that a symmetric drawing,
-    whose centre lies on the edge of two pixels, goes the same way in every runtime.
+
+def _sampling_windows(start: Tensor, stop: Tensor, center: Tensor) -> tuple[Tensor, Tensor]:
+    """Return which interval of the image each pixel of the framed digit averages.
+
+    The filter is a box at least one pixel wide: enlarging repeats pixels, and reducing averages them. As in MNIST, the
+    digit moves by whole pixels, to where its center of mass is at pixel 14 or, if that would cut off ink, to the
+    nearest position that does not.
+
+    Args:
+        start: First pixel of the digit along each axis, (N, 2, 1).
+        stop: End of its last pixel, (N, 2, 1).
+        center: Its center of mass, (N, 2, 1).
+
+    Returns:
+        Left and right ends of the intervals, each (N, 2, 28).
     """
-    scale = (stop - start).amax(1, keepdim=True).clamp(min=1) / BOX  # source pixels in one of ours, (N, 1, 1)
-    shift = CENTRE + 1 + 1e-4 - (centre - start) / scale
-    room = SIZE + 1e-3 - (stop - start) / scale
-    shift = torch.minimum(shift, room).floor().clamp(min=0)
-    reach = scale.clamp(min=1) / 2
+    scale = (stop - start).amax(1, keepdim=True).clamp(min=1) / BOX  # image pixels per framed pixel, (N, 1, 1)
+    # The center of a symmetric digit may be between two pixels. The small offsets are larger than rounding errors, so
+    # that every runtime chooses the same pixel.
+    shift = CENTER + 1 + 1e-4 - (center - start) / scale
+    max_shift = SIZE + 1e-3 - (stop - start) / scale
+    shift = torch.minimum(shift, max_shift).floor().clamp(min=0)
+    half_width = scale.clamp(min=1) / 2
     pixel = torch.arange(SIZE, device=start.device) + 0.5
     middle = start + (pixel - shift) * scale
-    return torch.maximum(middle - reach, start), torch.minimum(middle + reach, stop)
+    return torch.maximum(middle - half_width, start), torch.minimum(middle + half_width, stop)
 
 
-def _overlaps(left: Tensor, right: Tensor, place: Tensor) -> Tensor:
-    """How much of each source pixel lies between left and right, each (N, 2, 28): (N, 2, 28, H + W)."""
-    return (torch.minimum(right[..., None], place) - torch.maximum(left[..., None], place - 1)).clamp(min=0)
+def _overlap(left: Tensor, right: Tensor, position: Tensor) -> Tensor:
+    """Return the length of each image pixel within each interval, (N, 2, 28, L); the ends are (N, 2, 28) each."""
+    return (torch.minimum(right[..., None], position) - torch.maximum(left[..., None], position - 1)).clamp(min=0)

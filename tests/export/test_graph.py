@@ -7,14 +7,16 @@ import pytest
 import torch
 
 import export
-from digitnet.export.graph import OUTPUT_DOCS, Reader, build_onnx, sample_images
+from digitnet.contract import OUTPUT_DOCS
+from digitnet.export.graph import ExportedModel, build_onnx
+from digitnet.export.verify import sample_images
 from digitnet.model.checkpoint import load_model
 from digitnet.training.module import DigitNet
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    """A network of random weights: what is claimed here holds of any."""
+    """A checkpoint with random weights."""
     torch.manual_seed(0)
     model = DigitNet()
     path = tmp_path_factory.mktemp("checkpoint") / "some.ckpt"
@@ -24,7 +26,7 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture
 def run(checkpoint, tmp_path, tiny_mnist):
-    """Runs export.py's main on the random network and made data; returns the bytes of the file."""
+    """Run export.py on the random network and tiny data, and return the bytes of the file."""
 
     def run(*options):
         output = tmp_path / "out" / "some.onnx"
@@ -35,7 +37,7 @@ def run(checkpoint, tmp_path, tiny_mnist):
     return run
 
 
-def fails(run, *options, capsys):
+def failure(run, *options, capsys):
     with pytest.raises(SystemExit) as caught:
         run(*options)
     lines = capsys.readouterr().err.strip().splitlines()
@@ -43,11 +45,11 @@ def fails(run, *options, capsys):
     return caught.value.code, lines[-1]
 
 
-@pytest.mark.parametrize(("weights", "most"), [("float32", 1_000_000), ("float16", 500_000), ("int8", 300_000)])
-def test_the_file_is_small_whole_and_says_what_it_is(run, checkpoint, weights, most):
+@pytest.mark.parametrize(("weights", "max_bytes"), [("float32", 1_000_000), ("float16", 500_000), ("int8", 300_000)])
+def test_the_file_is_small_complete_and_documented(run, checkpoint, weights, max_bytes):
     content = run(f"--weights={weights}")
-    assert len(content) <= most
-    assert [path.name for path in run.output.parent.iterdir()] == ["some.onnx"], "no sidecar"
+    assert len(content) <= max_bytes
+    assert [path.name for path in run.output.parent.iterdir()] == ["some.onnx"], "no external data"
     proto = onnx.load_from_string(content)
     onnx.checker.check_model(proto, full_check=True)
     assert [(entry.domain, entry.version) for entry in proto.opset_import] == [("", 18)]
@@ -67,15 +69,15 @@ def test_the_file_is_small_whole_and_says_what_it_is(run, checkpoint, weights, m
     assert [output.name for output in proto.graph.output] == list(OUTPUT_DOCS)
 
 
-def test_it_agrees_with_torch_at_any_batch_size_and_picture_size(run, checkpoint):
+def test_it_agrees_with_torch_at_any_batch_size_and_image_size(run, checkpoint):
     session = ort.InferenceSession(run(), providers=["CPUExecutionProvider"])
-    reader = Reader(load_model(checkpoint)).eval()
+    reference = ExportedModel(load_model(checkpoint)).eval()
     for batch in (1, 2, 7):
         for image in sample_images(batch, seed=100 + batch):
             with torch.inference_mode():
-                wanted = [output.numpy() for output in reader(torch.from_numpy(image))]
-            met = session.run(None, {"image": image})
-            for name, ours, theirs in zip(OUTPUT_DOCS, wanted, met, strict=True):
+                expected = [output.numpy() for output in reference(torch.from_numpy(image))]
+            outputs = session.run(None, {"image": image})
+            for name, ours, theirs in zip(OUTPUT_DOCS, expected, outputs, strict=True):
                 assert theirs.dtype == ours.dtype
                 np.testing.assert_allclose(theirs, ours, rtol=0, atol=0 if name == "label" else 1e-5)
 
@@ -87,7 +89,7 @@ def test_the_caller_may_ask_for_the_label_alone(run):
     assert label.tolist() == [-1, -1, -1], "blank"
 
 
-def test_a_blank_picture_has_even_probabilities_and_no_ink(run):
+def test_a_blank_image_has_even_probabilities_and_no_ink(run):
     session = ort.InferenceSession(run(), providers=["CPUExecutionProvider"])
     probabilities, _, framed, ink = session.run(None, {"image": np.zeros((1, 20, 30, 4), np.uint8)})
     assert probabilities == pytest.approx(np.full((1, 10), 0.1))
@@ -97,42 +99,42 @@ def test_a_blank_picture_has_even_probabilities_and_no_ink(run):
 
 @pytest.mark.parametrize("weights", ["float32", "float16", "int8"])
 @pytest.mark.parametrize("layer", ["conv2", "dense2"])
-def test_a_file_with_other_weights_than_the_checkpoints_is_not_written(run, capsys, monkeypatch, weights, layer):
+def test_a_file_whose_weights_differ_from_the_checkpoint_is_not_written(run, capsys, monkeypatch, weights, layer):
     run.output.parent.mkdir()
     run.output.write_bytes(b"an older file")
 
     def wrong(model, opset):
         weight = getattr(model.network, layer).weight.data
-        good = weight.clone()
+        original = weight.clone()
         weight *= 1 + 0.02 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
         graph = build_onnx(model, opset)
-        weight.copy_(good)
+        weight.copy_(original)
         return graph
 
     monkeypatch.setattr(export, "build_onnx", wrong)
-    status, line = fails(run, f"--weights={weights}", capsys=capsys)
+    status, line = failure(run, f"--weights={weights}", capsys=capsys)
     assert status == 1
     assert "differs from" in line
     assert run.output.read_bytes() == b"an older file"
 
 
-def test_another_accuracy_than_the_checkpoints_is_not_written(run, capsys, monkeypatch):
-    monkeypatch.setattr(export, "test_accuracy_of", lambda model, data_dir: 0.42)
-    status, line = fails(run, capsys=capsys)
+def test_a_file_whose_accuracy_differs_from_the_checkpoint_is_not_written(run, capsys, monkeypatch):
+    monkeypatch.setattr(export, "network_accuracy", lambda model, data_dir: 0.42)
+    status, line = failure(run, capsys=capsys)
     assert status == 1
-    assert "MNIST test accuracy of the exported file is" in line
+    assert "expected an MNIST test accuracy of 0.4200" in line
     assert not run.output.exists()
 
 
-def test_an_opset_that_the_exporter_cannot_make_is_said_not_replaced(run, capsys):
-    status, line = fails(run, "--opset=17", capsys=capsys)
+def test_an_opset_that_the_exporter_does_not_support_is_an_error(run, capsys):
+    status, line = failure(run, "--opset=17", capsys=capsys)
     assert status == 1
-    assert "opset of the exported file is {'': 18}; wanted {'': 17}" in line
+    assert "expected {'': 17} as opset of the exported file, got {'': 18}" in line
     assert not run.output.exists()
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "expected"),
     [
         (["--opset=20"], "18 is the newest"),
         (["--checkpoint=no.ckpt"], "No checkpoint no.ckpt"),
@@ -141,7 +143,7 @@ def test_an_opset_that_the_exporter_cannot_make_is_said_not_replaced(run, capsys
         (["--data-dir=README.md"], "data_dir is README.md, a file"),
     ],
 )
-def test_bad_input_gets_one_clear_line_and_status_2(run, capsys, options, says):
-    status, line = fails(run, *options, capsys=capsys)
+def test_bad_input_gets_one_clear_line_and_status_2(run, capsys, options, expected):
+    status, line = failure(run, *options, capsys=capsys)
     assert status == 2
-    assert says in line
+    assert expected in line

@@ -1,4 +1,4 @@
-"""The rule of digitnet/framing.py said a second time, one picture and one step after the other in numpy: an oracle."""
+"""An independent implementation of framing for one image at a time in NumPy, which tests compare with the module."""
 
 import math
 
@@ -6,10 +6,10 @@ import numpy as np
 
 
 def frame(image: np.ndarray) -> tuple[np.ndarray, bool]:
-    """uint8 (H, W, C) to float64 (28, 28) with ink = 1, and True where there is nothing to read."""
+    """Return the ink of an image, uint8 (H, W, C), as float64 (28, 28), and whether it is blank."""
     blank = np.zeros((28, 28)), True
-    ink = find_ink(paint(image.astype(np.float64)))
-    by_row, by_column = without_specks(ink.sum(1)), without_specks(ink.sum(0))
+    ink = find_ink(to_gray(image.astype(np.float64)))
+    by_row, by_column = remove_specks(ink.sum(1)), remove_specks(ink.sum(0))
     if not by_row.any():
         return blank
     ys, xs = np.nonzero(by_row)[0], np.nonzero(by_column)[0]
@@ -20,54 +20,54 @@ def frame(image: np.ndarray) -> tuple[np.ndarray, bool]:
     return framed / framed.max(), False
 
 
-def paint(image: np.ndarray) -> np.ndarray:
-    """Whole grey levels, transparent pixels painted with the opposite of the strokes."""
+def to_gray(image: np.ndarray) -> np.ndarray:
+    """Return integer gray levels, with the opposite of the strokes in index of transparent pixels."""
     if image.shape[2] < 4:
         return np.rint(image.mean(2))
-    grey, alpha = image[..., :3].mean(2), image[..., 3]
-    strokes_are_dark = np.rint(grey * alpha / 255).sum() < alpha.sum() / 2
-    return np.rint((grey * alpha + 255 * strokes_are_dark * (255 - alpha)) / 255)
+    gray, alpha = image[..., :3].mean(2), image[..., 3]
+    strokes_are_dark = np.rint(gray * alpha / 255).sum() < alpha.sum() / 2
+    return np.rint((gray * alpha + 255 * strokes_are_dark * (255 - alpha)) / 255)
 
 
-def find_ink(grey: np.ndarray) -> np.ndarray:
-    """What differs from the border's median by more than noise, or lines on the paper."""
-    height, width = grey.shape
-    places = [((2 * sample + 1) * height // 128, (2 * sample + 1) * width // 128) for sample in range(64)]
-    ys, xs = zip(*places, strict=True)
-    sides = np.stack([grey[0, xs], grey[-1, xs], grey[ys, 0], grey[ys, -1]])
+def find_ink(gray: np.ndarray) -> np.ndarray:
+    """Return what differs from the border's median by more than noise or lines on the paper."""
+    height, width = gray.shape
+    samples = [((2 * sample + 1) * height // 128, (2 * sample + 1) * width // 128) for sample in range(64)]
+    ys, xs = zip(*samples, strict=True)
+    sides = np.stack([gray[0, xs], gray[-1, xs], gray[ys, 0], gray[ys, -1]])
     border = np.sort(sides.ravel())
-    low, ground, high = border[64], border[128], border[192]
-    darker, lighter = ground - grey.min(), grey.max() - ground
-    sign = -1 if darker > lighter else 1
-    contrast = max(darker, lighter)
-    depth, sides = (grey - ground) * sign, (sides - ground) * sign
-    noise = 9 * min(high - ground, ground - low)
+    low, background, high = border[64], border[128], border[192]
+    darker, brighter = background - gray.min(), gray.max() - background
+    sign = -1 if darker > brighter else 1
+    contrast = max(darker, brighter)
+    depth, sides = (gray - background) * sign, (sides - background) * sign
+    noise = 9 * min(high - background, background - low)
     top, bottom, left, right = sides.max(1)
     lines = max(min(top, bottom), min(left, right))
-    if lines < contrast / 2:  # else it is strokes in a tight crop
+    if lines < contrast / 2:  # otherwise these are strokes of a tight crop
         noise = max(noise, lines)
     noise = min(noise, contrast / 2) if contrast >= 16 else 999
     return np.where(depth > noise, depth, 0)
 
 
-def without_specks(mass: np.ndarray) -> np.ndarray:
-    """The ink in each place of an axis, but for up to 1/32 at each end that twelve empty places part from it."""
+def remove_specks(mass: np.ndarray) -> np.ndarray:
+    """Return the ink along an axis without up to 1/32 at each end that twelve empty pixels separate from it."""
     padded = np.concatenate([np.zeros(12), mass, np.zeros(12)])
     begin, end = 0, len(padded)
-    for place in range(12, len(padded) + 1):
-        if not padded[place - 12 : place].any():
-            if padded[:place].sum() <= mass.sum() / 32:
-                begin = place
-            if padded[place:].sum() <= mass.sum() / 32:
-                end = min(end, place)
+    for index in range(12, len(padded) + 1):
+        if not padded[index - 12 : index].any():
+            if padded[:index].sum() <= mass.sum() / 32:
+                begin = index
+            if padded[index:].sum() <= mass.sum() / 32:
+                end = min(end, index)
     padded[:begin], padded[end:] = 0, 0
     return padded[12:-12]
 
 
 def resample(ink: np.ndarray, axis: int, mass: np.ndarray, start: int, stop: int, scale: float) -> np.ndarray:
-    """One axis of the ink to 28 pixels: box-filtered, its centre of mass on pixel 14, moved by whole pixels."""
-    centre = (mass * (np.arange(len(mass)) + 0.5)).sum() / mass.sum()
-    shift = math.floor(14.5 - (centre - start) / scale + 0.5 + 1e-4)
+    """Resample one axis to 28 pixels with a box filter, moved by whole pixels to its center of mass."""
+    center = (mass * (np.arange(len(mass)) + 0.5)).sum() / mass.sum()
+    shift = math.floor(14.5 - (center - start) / scale + 0.5 + 1e-4)
     shift = min(max(shift, 0), max(math.floor(28 - (stop - start) / scale + 1e-3), 0))
     width = max(scale, 1)
     pixels = []
@@ -76,8 +76,8 @@ def resample(ink: np.ndarray, axis: int, mass: np.ndarray, start: int, stop: int
         left, right = max(middle - width / 2, start), min(middle + width / 2, stop)
         total = 0
         for source in range(max(math.floor(left), 0), min(math.ceil(right), len(mass))):
-            part = min(right, source + 1) - max(left, source)
-            if part > 0:
-                total = total + part / width * ink.take(source, axis)
+            overlap = min(right, source + 1) - max(left, source)
+            if overlap > 0:
+                total = total + overlap / width * ink.take(source, axis)
         pixels.append(total if not isinstance(total, int) else np.zeros(ink.shape[1 - axis]))
     return np.stack(pixels, axis)

@@ -1,0 +1,164 @@
+"""Verification of an exported file before it is written: it must be valid and compute what torch computes."""
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import torch
+from onnx import numpy_helper
+from torch import nn
+from torchvision.datasets import MNIST
+
+from digitnet.contract import INPUT_NAME, OUTPUT_DOCS
+from digitnet.errors import ExportError
+from digitnet.export.graph import IR_VERSION, ExportedModel
+from digitnet.model.checkpoint import TrainedModel
+
+TOLERANCE = 1e-5  # maximum absolute difference from torch
+# Framing moves five in 10,000 of MNIST's images by a pixel, so the file may classify them differently than the network
+# does without framing.
+ACCURACY_TOLERANCE = 0.0005
+SAMPLE_SIZES = [(28, 28), (1, 1), (5, 40), (64, 64), (100, 37), (280, 280), (301, 200)]  # pixels: height, width
+EXPECTED_LAYERS = {"Conv": 2, "MaxPool": 2, "Gemm": 2, "BatchNormalization": 0}
+
+
+def verify(content: bytes, model: TrainedModel, opset: int, accuracy: float, data_dir: str) -> None:
+    """Verify an exported file.
+
+    Args:
+        content: The bytes of the file.
+        model: The model that it was exported from.
+        opset: The requested operator set.
+        accuracy: Accuracy of the same weights in torch on MNIST's test images, in [0, 1].
+        data_dir: The directory with MNIST/raw.
+
+    Raises:
+        ExportError: If the file is not valid, not what was requested, or differs from torch.
+    """
+    try:
+        proto = onnx.load_from_string(content)
+        onnx.checker.check_model(proto, full_check=True)
+        onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True)
+        session = ort.InferenceSession(content, providers=["CPUExecutionProvider"])
+    except Exception as error:  # each of the libraries has exceptions of its own
+        raise ExportError(f"The exported graph is not valid ONNX: {error}") from error
+    _verify_structure(proto, opset)
+    _verify_outputs(session, with_stored_weights(model, proto))
+    measured = _session_accuracy(session, data_dir)
+    if abs(measured - accuracy) > ACCURACY_TOLERANCE:
+        raise ExportError(
+            f"expected an MNIST test accuracy of {accuracy:.4f}, the exported file has {measured:.4f}"
+        )
+
+
+def _verify_structure(proto: onnx.ModelProto, opset: int) -> None:
+    """Raise ExportError unless the graph has the expected versions, layers and outputs."""
+    _expect("opset", {entry.domain: entry.version for entry in proto.opset_import}, {"": opset})
+    _expect("IR version", proto.ir_version, IR_VERSION)
+    _expect("external data", any(tensor.data_location for tensor in proto.graph.initializer), False)
+    types = [node.op_type for node in proto.graph.node]
+    _expect("layers", {layer: types.count(layer) for layer in EXPECTED_LAYERS}, EXPECTED_LAYERS)
+    _expect("outputs", [output.name for output in proto.graph.output], list(OUTPUT_DOCS))
+
+
+def _verify_outputs(session: ort.InferenceSession, reference: ExportedModel) -> None:
+    """Raise ExportError unless onnxruntime and torch agree on images of many sizes."""
+    for batch in (1, 2, 7):
+        for images in sample_images(batch, seed=batch):
+            with torch.inference_mode():
+                expected = [output.numpy() for output in reference(torch.from_numpy(images))]
+            outputs = session.run(None, {INPUT_NAME: images})
+            for name, theirs, ours in zip(OUTPUT_DOCS, outputs, expected, strict=True):
+                where = f"of {name} for images {images.shape}"
+                _expect(f"type {where}", (theirs.dtype, theirs.shape), (ours.dtype, ours.shape))
+                difference = float(np.abs(ours.astype(np.float64) - theirs).max())
+                tolerance = 0 if name == "label" else TOLERANCE
+                if not difference <= tolerance:  # also if it is NaN
+                    raise ExportError(f"The file differs from torch by {difference} {where}, by more than {tolerance}")
+
+
+def _session_accuracy(session: ort.InferenceSession, data_dir: str) -> float:
+    """Return the accuracy of the file on MNIST's test images, in [0, 1]."""
+    test = MNIST(data_dir, train=False)
+    predictions = [
+        session.run(["probabilities"], {INPUT_NAME: batch[..., None].numpy()})[0].argmax(1)
+        for batch in test.data.split(500)
+    ]
+    return float((np.concatenate(predictions) == test.targets.numpy()).mean())
+
+
+def _expect(what: str, value: object, expected: object) -> None:
+    """Raise ExportError if the two differ."""
+    if value != expected:
+        raise ExportError(f"expected {expected} as {what} of the exported file, got {value}")
+
+
+def network_accuracy(network: nn.Module, data_dir: str) -> float:
+    """Return the accuracy of a network without framing on MNIST's test images.
+
+    Args:
+        network: Maps ink, float32 (N, 1, 28, 28), to logits, float32 (N, 10).
+        data_dir: The directory with MNIST/raw.
+
+    Returns:
+        The fraction of images whose most probable digit is the label.
+    """
+    test = MNIST(data_dir, train=False)
+    with torch.inference_mode():
+        logits = torch.cat([network(images.unsqueeze(1).float() / 255) for images in test.data.split(500)])
+    return (logits.argmax(1) == test.targets).sum().item() / len(test.targets)
+
+
+def with_stored_weights(model: TrainedModel, proto: onnx.ModelProto) -> ExportedModel:
+    """Return the torch model with those weights rounded that the file stores in a smaller data type.
+
+    Args:
+        model: The model that the file was exported from.
+        proto: The ONNX model.
+
+    Returns:
+        The torch model, in evaluation mode.
+
+    Raises:
+        ExportError: If a stored weight differs from the model's by more than rounding.
+    """
+    reference = ExportedModel(model).eval()
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
+    for name, weight in reference.state_dict().items():
+        if f"{name}.float16" in stored:
+            rounded = stored[f"{name}.float16"].astype(np.float32)
+            step: np.ndarray = np.abs(rounded) * 2.0**-10 + 2.0**-24
+        elif f"{name}.int8" in stored:
+            step = stored[f"{name}.scale"]
+            rounded = stored[f"{name}.int8"].astype(np.float32) * step
+        else:
+            continue
+        if not (np.abs(rounded - weight.numpy()) <= 0.51 * step).all():
+            raise ExportError(f"The file's {name} differs from the checkpoint's by more than rounding")
+        weight.copy_(torch.from_numpy(rounded))
+    return reference
+
+
+def sample_images(batch: int, seed: int) -> list[np.ndarray]:
+    """Draw images with strokes, noise or nothing, of many sizes, in gray, RGB and RGBA.
+
+    Args:
+        batch: Number of images per size, N.
+        seed: Seed of the random numbers.
+
+    Returns:
+        Batches of images, each uint8 (N, H, W, C).
+    """
+    rng = np.random.default_rng(seed)
+    batches = []
+    for height, width in SAMPLE_SIZES:
+        for channels in (1, 3, 4):
+            images = rng.integers(200, 256, (batch, height, width, channels), dtype=np.uint8)
+            for image in images[: batch - batch // 4]:  # the others have noise only
+                for _ in range(3):
+                    y, x = rng.integers(0, height), rng.integers(0, width)
+                    stroke_height, stroke_width = rng.integers(1, height // 2 + 2), rng.integers(1, width // 8 + 2)
+                    image[y : y + stroke_height, x : x + stroke_width, :3] = rng.integers(0, 60)
+            if channels == 4:
+                images[..., 3] = 255 * (rng.random((batch, height, width)) < 0.9)
+            batches.append(images if rng.random() < 0.5 else 255 - images)
+    return batches
