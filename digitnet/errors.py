@@ -1,4 +1,4 @@
-"""What can go wrong on purpose, and how a command says it: one clear line and an exit status."""
+"""Exceptions, and how commands report them: one line on the standard error stream, and an exit status."""
 
 import os
 import signal
@@ -9,67 +9,77 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
+EXIT_FAILURE = 1  # the command could not do its work
+EXIT_USAGE = 2  # invalid options or inputs; argparse uses the same status
+EXIT_SIGNAL = 128  # plus the number of the signal, as in shells
+
 
 class DigitnetError(Exception):
-    """The base of every error that digitnet raises on purpose. Its text is one line for the user."""
+    """The base class of digitnet's exceptions. The message is one line for the user."""
 
 
 class ConfigError(DigitnetError, ValueError):
-    """An option or argument has a value that cannot work."""
+    """An option or argument has an invalid value."""
 
 
 class DatasetError(DigitnetError):
-    """The MNIST files cannot be had, or a folder that should hold them does not."""
+    """The MNIST files cannot be downloaded, or a directory does not contain usable images."""
 
 
 class CheckpointError(DigitnetError):
-    """A checkpoint is missing, damaged, not one of digitnet's, or does not fit the run."""
+    """A checkpoint is missing, damaged, of another network, or does not fit the run."""
 
 
 class DivergedError(DigitnetError):
-    """Training went wrong: the loss is no longer a number."""
+    """Training diverged: the outputs of the network are not finite."""
 
 
 class RankLostError(DigitnetError):
-    """Another of the processes that train together is gone, and with it what they say to each other."""
+    """Another process of a distributed run has ended."""
 
 
 class ExportError(DigitnetError):
-    """The exported file is not what was asked for, or does not compute what the checkpoint does."""
+    """The exported file is not what was requested, or does not compute what the checkpoint does."""
 
 
 class ModelError(DigitnetError):
-    """An ONNX file is missing, damaged, or not one of digitnet's."""
+    """An ONNX file is missing, damaged, or not a model of digitnet."""
 
 
 class ImageError(DigitnetError, ValueError):
-    """A picture cannot be read: not a picture, damaged, too large, or an array of the wrong kind."""
+    """An image cannot be used: it is not an image, damaged, too large, or an array of the wrong type."""
 
 
 class WorkerError(DigitnetError):
-    """One of the processes that read pictures is gone."""
+    """A worker process of batch inference has ended."""
 
 
 class Interrupted(SystemExit):
-    """Ctrl-C or SIGTERM arrived. Exits with the shell's status for the signal (130 or 143)."""
+    """SIGINT (Ctrl-C) or SIGTERM was received. The exit status is 130 or 143, as in shells.
+
+    Args:
+        signum: Number of the signal.
+    """
 
     def __init__(self, signum: int) -> None:
-        super().__init__(128 + signum)
+        super().__init__(EXIT_SIGNAL + signum)
         self.signal_name = signal.Signals(signum).name
 
 
 def _raise_interrupted(signum: int, frame: FrameType | None) -> NoReturn:
+    """Handle a signal."""
     raise Interrupted(signum)
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turns what a user can mend into one line on stderr and exit status 2, and an interrupt into 130 or 143.
+    """Report the errors that a user can fix as one line, as a context manager or decorator of a command.
 
-    Anything else is a bug of ours and keeps its traceback. Works as a decorator too.
+    The exit status is 1 if the command failed, 2 if options or inputs are invalid, 130 after SIGINT and 143 after
+    SIGTERM. Other exceptions are bugs and keep their traceback.
     """
     handlers = {}
-    if threading.current_thread() is threading.main_thread():  # Python allows handlers nowhere else
+    if threading.current_thread() is threading.main_thread():  # Python allows signal handlers only there
         handlers = {s: signal.signal(s, _raise_interrupted) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
@@ -77,33 +87,25 @@ def one_line_errors() -> Iterator[None]:
         print(f"Interrupted ({interrupt.signal_name}).", file=sys.stderr)
         raise
     except RankLostError as error:
-        _say(str(error))
-        for stream in filter(None, (sys.stdout, sys.stderr)):
-            with suppress(OSError):
-                stream.flush()
-        # At once: what is left of the group of ranks is taken apart when Python ends, and now and then aborts it.
-        os._exit(1)
+        _exit_rank(error)
     except (DivergedError, WorkerError, ExportError) as error:
-        _fail(str(error), status=1)
+        _fail(str(error), EXIT_FAILURE)
     except DigitnetError as error:
         _fail(str(error))
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] == "digitnet":
-            raise
-        extra = "app" if error.name in ("gradio", "starlette") else "train"
-        _fail(f"The package {error.name!r} is missing. Install what this takes: pip install 'digitnet[{extra}]'")
-    except BrokenPipeError:  # whoever read our output has seen enough: predict ... | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it exits
-        raise SystemExit(1) from None
+        _fail_missing_package(error)
+    except BrokenPipeError:  # the reader of the output has ended, as in `predict ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # otherwise Python complains at exit
+        raise SystemExit(EXIT_FAILURE) from None
     except OSError as error:
         if error.errno is None or "libtorch" in str(error):
             raise
-        _fail(f"{error.filename or 'A file'}: {error.strerror}. Mend that, or choose another folder.")
+        _fail(f"{error.filename or 'A file'}: {error.strerror}. Fix this, or use another directory.")
     except RuntimeError as error:
         if "torchvision::nms" not in str(error):
             raise
         _fail(
-            "The installed torch and torchvision are builds that do not fit each other (no operator torchvision::nms)."
+            "The builds of torch and torchvision do not match (no operator torchvision::nms)."
             " Install a matching pair: pip install --force-reinstall torch torchvision -c constraints.txt"
         )
     finally:
@@ -111,10 +113,29 @@ def one_line_errors() -> Iterator[None]:
             signal.signal(signum, handler)
 
 
-def _fail(message: str, status: int = 2) -> NoReturn:
-    _say(message)
+def _exit_rank(error: RankLostError) -> NoReturn:
+    """Report the error and end this process at once: to destroy the process group sometimes aborts it."""
+    _report(str(error))
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(EXIT_FAILURE)
+
+
+def _fail_missing_package(error: ModuleNotFoundError) -> NoReturn:
+    """Report which extra of digitnet a missing package belongs to; a missing module of digitnet is a bug."""
+    if error.name is None or error.name.partition(".")[0] == "digitnet":
+        raise error
+    extra = "app" if error.name in ("gradio", "starlette") else "train"
+    _fail(f"The package {error.name!r} is missing. Install what this command needs: pip install 'digitnet[{extra}]'")
+
+
+def _fail(message: str, status: int = EXIT_USAGE) -> NoReturn:
+    """Report an error and exit."""
+    _report(message)
     raise SystemExit(status)
 
 
-def _say(message: str) -> None:
+def _report(message: str) -> None:
+    """Print an error as one line."""
     print(f"error: {' '.join(message.split())}", file=sys.stderr)

@@ -2,9 +2,9 @@
 
     python docs/model_card.py --seeds SEED1.onnx SEED2.onnx [--sets DIR] [--data-dir data]
 
-Run it after checkpoints/release/ was made anew, as MODEL_CARD.md describes. MNIST is downloaded; the other sets may not be
-redistributed. Each is an .npz file with images, uint8 (N, H, W), and labels, -1 for a non-digit. Ten minutes for three
-models.
+Run it after checkpoints/release/ was made again, as MODEL_CARD.md describes. MNIST is downloaded; the other sets may not
+be redistributed. Each is an .npz file with images, uint8 (N, H, W), and labels, -1 for a non-digit. Ten minutes for
+three models.
 """
 
 import argparse
@@ -112,8 +112,8 @@ def measure(model: Path, data_dir: str, sets: Path | None) -> Metrics:
     for group, corruptions in (("corruptions", CORRUPTIONS), ("pages", PAGE_CORRUPTIONS)):
         metrics[group] = float(np.mean([corrupted[name]["accuracy"] for name in corruptions]))
     if model.parent == RELEASE:
-        numbered = enumerate(zip(predictions["mnist"], labels, strict=True))
-        save_mistakes([LabeledPrediction(str(i), int(label), p) for i, (p, label) in numbered], RELEASE / "mistakes.png")
+        pairs = enumerate(zip(predictions["mnist"], labels, strict=True))
+        save_mistakes([LabeledPrediction(str(i), int(label), p) for i, (p, label) in pairs], RELEASE / "mistakes.png")
     return metrics
 
 

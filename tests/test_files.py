@@ -65,6 +65,6 @@ def test_training_onto_a_full_disk_is_one_line_and_status_2(full_disk, tiny_mnis
 def test_a_device_is_not_replaced_by_a_file(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    with pytest.raises(OSError, match="Not an ordinary file"):
+    with pytest.raises(OSError, match="Not a regular file"):
         write_atomically(pipe, b"new")
     assert not pipe.is_file()

@@ -12,7 +12,7 @@ from torchvision.datasets import MNIST
 
 from digitnet.data.synthetic import synthetic_batches
 from digitnet.errors import DatasetError, ImageError
-from digitnet.inference.classifier import load_image
+from digitnet.inference.images import load_image
 from digitnet.inference.sources import find_labeled_images
 from digitnet.model.framing import Framing
 

@@ -45,9 +45,7 @@ def verify(content: bytes, model: TrainedModel, opset: int, accuracy: float, dat
     _verify_outputs(session, with_stored_weights(model, proto))
     measured = _session_accuracy(session, data_dir)
     if abs(measured - accuracy) > ACCURACY_TOLERANCE:
-        raise ExportError(
-            f"expected an MNIST test accuracy of {accuracy:.4f}, the exported file has {measured:.4f}"
-        )
+        raise ExportError(f"expected an MNIST test accuracy of {accuracy:.4f}, the exported file has {measured:.4f}")
 
 
 def _verify_structure(proto: onnx.ModelProto, opset: int) -> None:

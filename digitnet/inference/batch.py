@@ -1,38 +1,51 @@
-"""Pictures by the million: chunks of them decoded, framed and read on all cores, and the rows in order."""
+"""Batch inference: chunks of images are decoded and classified on all cores, with results in order.
+
+Arrays are classified in threads, because the network releases Python's global lock. Opening and decoding small files
+does not release it enough, so files are classified in processes. loky manages them: unlike concurrent.futures, it does
+not import the main script again, so the script needs no `if __name__ == "__main__"`.
+"""
 
 import os
-import pickle
 import signal
-import subprocess
-import sys
 import threading
+import time
 import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import IO, cast
+from multiprocessing import resource_tracker
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
+from loky import ProcessPoolExecutor
+from loky.backend import resource_tracker as loky_resource_tracker
 from PIL import Image
 
+from digitnet.contract import IMAGE_SIZE, NUM_CLASSES, REJECTED
 from digitnet.errors import ImageError, WorkerError
-from digitnet.inference.classifier import DigitClassifier, Picture, Prediction, load_image
-from digitnet.inference.sources import Chunk
+from digitnet.inference.chunks import Chunk
+from digitnet.inference.classifier import DigitClassifier, Prediction
+from digitnet.inference.images import ImageLike, batch_size, batches_by_shape, load_image
 
-DECODED_BYTES = 2**24  # of pictures that wait in one thread to be read with others of their size
-AT_ONCE = 64  # pictures that go through the network together: more take more memory and no less time
-AT_ONCE_BYTES = 2**22  # fewer, of large ones
-FEW = 512  # files, which threads read before processes have started; large ones they read as fast
+MAX_DECODED_BYTES = 2**24  # of images that are held in memory to be classified together
+MIN_FILES_FOR_PROCESSES = 512  # starting processes takes longer than classifying fewer files in threads
 
 
 @dataclass
 class ChunkPredictions:
-    """What the pictures of a chunk were read as.
+    """Predictions for one chunk of images.
 
-    labels: int32 (N,), -1 where there is no digit. probabilities: float32 (N, 10). framed: float32 (N, 28, 28).
-    errors: by place, why a picture could not be read; its label is -1 and its probabilities are 0.
+    Attributes:
+        names: The name of each image.
+        labels: Int32 (N,), the digit, or -1 if the image was rejected or could not be decoded.
+        probabilities: Float32 (N, 10); 0 if the image could not be decoded.
+        framed: Float32 (N, 28, 28), the network's inputs.
+        errors: By index, why an image could not be decoded.
     """
 
     names: list[str]
@@ -41,169 +54,233 @@ class ChunkPredictions:
     framed: np.ndarray
     errors: dict[int, ImageError] = field(default_factory=dict)
 
-    def prediction(self, place: int) -> Prediction:
-        label, probabilities = int(self.labels[place]), self.probabilities[place]
-        return Prediction(label if label >= 0 else None, probabilities, float(probabilities.max()), self.framed[place])
+    @classmethod
+    def empty(cls, names: list[str]) -> "ChunkPredictions":
+        """Return predictions in which every image is still rejected."""
+        count = len(names)
+        return cls(
+            names,
+            np.full(count, REJECTED, np.int32),
+            np.zeros((count, NUM_CLASSES), np.float32),
+            np.zeros((count, IMAGE_SIZE, IMAGE_SIZE), np.float32),
+        )
+
+    def prediction(self, index: int) -> Prediction:
+        """Return the prediction for one image."""
+        label, probabilities = int(self.labels[index]), self.probabilities[index]
+        return Prediction(label if label >= 0 else None, probabilities, float(probabilities.max()), self.framed[index])
 
 
 def available_cores() -> int:
-    """CPU cores that this process may use."""
+    """Return the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def predict_chunks(classifier: DigitClassifier, chunks: Iterable[Chunk], workers: int) -> Iterator[ChunkPredictions]:
-    """The rows of each chunk, in order. Twice as many chunks as workers are under way, however many there are.
+    """Classify chunks of images in parallel.
 
-    Arrays are read in threads: the network leaves Python's lock. Opening and decoding small files hardly does, two
-    threads read no more of them than one; so for files, the first few apart, each thread has a process that reads.
-    Raises WorkerError where one of these was killed.
+    Args:
+        classifier: The classifier.
+        chunks: The images. At most 2 * `workers` + 1 chunks are in memory at a time.
+        workers: Number of threads or processes, at least 1.
+
+    Yields:
+        The predictions for each chunk, in the order of the chunks.
+
+    Raises:
+        WorkerError: If a worker process was killed.
     """
-    _quieten()
-    under_way: deque[Future[ChunkPredictions]] = deque()
-    own, readers, of_files = threading.local(), [], 0  # each thread's own reader, and all of them
-
-    def read_here(chunk: Chunk) -> ChunkPredictions:
-        return predict_chunk(classifier, chunk)
-
-    def read_in_process(chunk: Chunk) -> ChunkPredictions:
-        if not hasattr(own, "reader"):
-            own.reader = _Reader(classifier)
-            readers.append(own.reader)
-        return cast(_Reader, own.reader).read(chunk)
-
-    def kill_readers() -> None:
-        for reader in readers:
-            reader.kill()
-
-    with ExitStack() as ends:
-        ends.callback(kill_readers)  # last of all: one may just have been begun
-        threads = ends.enter_context(ThreadPoolExecutor(workers))
-        ends.callback(kill_readers)  # first: the threads may wait for them
-        try:
-            for chunk in chunks:
-                is_array = isinstance(chunk.images, np.ndarray)
-                of_files += 0 if is_array else len(chunk.names)
-                here = is_array or workers == 1 or of_files <= FEW
-                under_way.append(threads.submit(read_here if here else read_in_process, chunk))
-                if len(under_way) > 2 * workers:
-                    yield under_way.popleft().result()
-            while under_way:
-                yield under_way.popleft().result()
-        finally:  # whoever reads the rows has seen enough
-            for future in under_way:
-                future.cancel()
-
-
-class _Reader:
-    """A process that reads chunks. It ends when we do, however that comes: then nobody is left to write to it."""
-
-    def __init__(self, classifier: DigitClassifier) -> None:
-        code = (
-            f"import sys; sys.path[:] = {sys.path!r}; from digitnet.inference.batch import serve_blocks; serve_blocks()"
-        )
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", code],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C goes to all processes of a terminal's session, and is for us
-        )
-        self.classifier: DigitClassifier | None = classifier  # to be sent: the file may be another by now
-
-    def read(self, chunk: Chunk) -> ChunkPredictions:
-        to, back = cast(IO[bytes], self.process.stdin), cast(IO[bytes], self.process.stdout)
-        try:
-            if self.classifier:
-                pickle.dump(self.classifier, to)
-                self.classifier = None
-            pickle.dump(chunk, to)
-            to.flush()
-            return cast(ChunkPredictions, pickle.load(back))  # from our own process
-        except (OSError, EOFError, pickle.UnpicklingError) as error:
-            raise WorkerError(
-                "One of the processes that read pictures was killed, perhaps for want of memory: fewer --threads take"
-                " less. What --output holds is kept: --resume goes on"
-            ) from error
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            with suppress(OSError):  # what was not yet written
-                cast(IO[bytes], pipe).close()
-
-
-def serve_blocks() -> None:
-    """What a `_Reader` runs: a classifier comes on stdin, then chunks; the rows of each go out on stdout."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # some send it to every process; the first one ends us
-    _quieten()
-    with suppress(EOFError, BrokenPipeError, pickle.UnpicklingError):  # the first one is gone, amid a chunk perhaps
-        classifier = pickle.load(sys.stdin.buffer)
-        while True:
-            chunk = pickle.load(sys.stdin.buffer)
-            pickle.dump(predict_chunk(classifier, chunk), sys.stdout.buffer)
-            sys.stdout.buffer.flush()
-    os._exit(0)  # else Python would try to write what is left
-
-
-def _quieten() -> None:
-    # Of pictures that are too large we say so ourselves.
-    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    _disable_warnings()
+    pool = _Pool(classifier, workers)
+    pending: deque[Future[ChunkPredictions]] = deque()
+    try:
+        for chunk in chunks:
+            pending.append(pool.submit(chunk))
+            if len(pending) > 2 * workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    except BrokenProcessPool as error:
+        raise WorkerError(
+            "A worker process was killed, perhaps because memory ran out: use fewer --threads."
+            " The --output so far is kept: complete it with --resume"
+        ) from error
+    finally:
+        for future in pending:
+            future.cancel()
+        pool.shut_down()
 
 
 def predict_chunk(classifier: DigitClassifier, chunk: Chunk) -> ChunkPredictions:
-    """The rows of one chunk; pictures of one size go through the network together."""
-    count = len(chunk.names)
-    rows = ChunkPredictions(
-        chunk.names,
-        np.full(count, -1, np.int32),
-        np.zeros((count, 10), np.float32),
-        np.zeros((count, 28, 28), np.float32),
-    )
+    """Classify one chunk of images in this thread.
 
-    def read(places: slice | list[int], images: np.ndarray) -> None:
-        rows.probabilities[places], rows.labels[places], rows.framed[places] = classifier.run(images)
+    Args:
+        classifier: The classifier.
+        chunk: The images.
 
+    Returns:
+        The predictions; an image that cannot be decoded has an error.
+    """
+    predictions = ChunkPredictions.empty(chunk.names)
     if isinstance(chunk.images, np.ndarray):
-        step = max(1, min(AT_ONCE, AT_ONCE_BYTES // chunk.images[0].size))
-        for start in range(0, count, step):
-            read(slice(start, start + step), chunk.images[start : start + step])
-        return rows
-
-    waiting: dict[tuple[int, ...], list[int]] = {}
-    arrays: dict[int, np.ndarray] = {}
-
-    def read_waiting() -> None:
-        for shape, places in waiting.items():
-            step = max(1, min(AT_ONCE, AT_ONCE_BYTES // int(np.prod(shape))))
-            for part in (places[start : start + step] for start in range(0, len(places), step)):
-                read(part, np.stack([arrays[place] for place in part]))
-        waiting.clear()
-        arrays.clear()
-
-    size = 0
-    for place, picture in enumerate(chunk.images):
+        size = batch_size(chunk.images[0])
+        for start in range(0, len(chunk.names), size):
+            batch = slice(start, start + size)
+            _predict_into(predictions, batch, classifier, chunk.images[batch])
+        return predictions
+    indices: list[int] = []
+    arrays: list[np.ndarray] = []
+    decoded_bytes = 0
+    for index, image in enumerate(chunk.images):
         try:
-            array = _decoded(chunk.names[place], picture)
+            array = _decode(chunk.names[index], image)
         except ImageError as error:
-            rows.errors[place] = error
+            predictions.errors[index] = error
             continue
-        arrays[place] = array
-        waiting.setdefault(array.shape, []).append(place)
-        size += array.size
-        if size > DECODED_BYTES:
-            read_waiting()
-            size = 0
-    read_waiting()
-    return rows
+        indices.append(index)
+        arrays.append(array)
+        decoded_bytes += array.size
+        if decoded_bytes > MAX_DECODED_BYTES:
+            _predict_arrays(predictions, indices, classifier, arrays)
+            indices, arrays, decoded_bytes = [], [], 0
+    _predict_arrays(predictions, indices, classifier, arrays)
+    return predictions
 
 
-def _decoded(name: str, picture: Picture | ImageError) -> np.ndarray:
-    if isinstance(picture, ImageError):
-        raise picture
+def _predict_arrays(
+    predictions: ChunkPredictions, indices: list[int], classifier: DigitClassifier, arrays: list[np.ndarray]
+) -> None:
+    """Classify decoded images of any sizes and store the results at `indices`."""
+    for positions, batch in batches_by_shape(arrays):
+        _predict_into(predictions, [indices[position] for position in positions], classifier, batch)
+
+
+def _predict_into(
+    predictions: ChunkPredictions, indices: slice | list[int], classifier: DigitClassifier, images: np.ndarray
+) -> None:
+    """Classify images of one size, (N, H, W, C), and store the results at `indices`."""
+    probabilities, labels, framed = classifier.run(images)
+    predictions.probabilities[indices], predictions.labels[indices] = probabilities, labels
+    predictions.framed[indices] = framed
+
+
+def _decode(name: str, image: ImageLike | ImageError) -> np.ndarray:
+    """Return an image of a chunk as an array, or raise ImageError with its name."""
+    if isinstance(image, ImageError):
+        raise image
     try:
-        return load_image(picture)
+        return load_image(image)
     except OSError as error:
         raise ImageError(f"{name}: {error.strerror}") from error
     except ImageError as error:
         text = str(error).replace("the bytes:", f"{name}:", 1)
         raise ImageError(text if name in text else f"{name}: {text}") from error
+
+
+def _disable_warnings() -> None:
+    """Disable Pillow's warning about large images, for which there is an error."""
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+
+
+class _Pool:
+    """Threads for arrays, and processes for files as soon as there are many of them."""
+
+    def __init__(self, classifier: DigitClassifier, workers: int) -> None:
+        self.classifier, self.workers = classifier, workers
+        self.threads = ThreadPoolExecutor(workers)
+        self.processes: ProcessPoolExecutor | None = None
+        self.folder: TemporaryDirectory | None = None  # of the model for the worker processes
+        self.files = 0
+
+    def submit(self, chunk: Chunk) -> "Future[ChunkPredictions]":
+        """Start to classify a chunk."""
+        if not isinstance(chunk.images, np.ndarray):
+            self.files += len(chunk.names)
+            if self.workers > 1 and self.files > MIN_FILES_FOR_PROCESSES:
+                return self._submit_to_process(chunk)
+        return self.threads.submit(predict_chunk, self.classifier, chunk)
+
+    def _submit_to_process(self, chunk: Chunk) -> "Future[ChunkPredictions]":
+        """Start to classify a chunk in a worker process."""
+        with _signals_deferred():
+            if self.processes is None:
+                self.processes = self._start_processes()
+            return self.processes.submit(_predict_in_worker, chunk)
+
+    def _start_processes(self) -> ProcessPoolExecutor:
+        """Start the worker processes and wait for them, since an interrupted start prints tracebacks."""
+        # A copy of the model, because its file may be replaced. It is not an argument, because loky waits forever if a
+        # worker is killed before it has read arguments that do not fit into a pipe.
+        self.folder = TemporaryDirectory(prefix="digitnet-")
+        model = Path(self.folder.name) / "model.onnx"
+        model.write_bytes(self.classifier.content)
+        processes = ProcessPoolExecutor(self.workers, initializer=_start_worker, initargs=(model, os.getpid()))
+        started: set[int] = set()
+        while len(started) < self.workers:
+            started |= {task.result() for task in [processes.submit(_worker_id) for _ in range(self.workers)]}
+        return processes
+
+    def shut_down(self) -> None:
+        """Wait for the chunks that are being classified, and end all workers."""
+        if self.processes is not None:
+            self.processes.shutdown()
+        if self.folder is not None:
+            self.folder.cleanup()
+        self.threads.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _signals_deferred() -> Iterator[None]:
+    """Defer SIGINT and SIGTERM, and let new processes inherit that they are blocked.
+
+    Both may be sent to all processes of a terminal or a job, but only the main process handles them.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    signals = (signal.SIGINT, signal.SIGTERM)
+    received: list[int] = []
+    handlers: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():  # its handlers also run if another thread gets the signal
+        handlers = {s: signal.signal(s, lambda signum, frame: received.append(signum)) for s in signals}
+    for tracker in (loky_resource_tracker, resource_tracker):  # to start them would unblock the signals
+        tracker.ensure_running()
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        for signum, handler in handlers.items():
+            signal.signal(signum, handler)
+        for signum in received:
+            signal.raise_signal(signum)
+
+
+_worker_classifier: DigitClassifier | None = None  # of a worker process
+
+
+def _start_worker(model: Path, parent: int) -> None:
+    """Prepare a worker process."""
+    global _worker_classifier
+    _worker_classifier = DigitClassifier(model)
+    _disable_warnings()
+    threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
+
+
+def _exit_with_parent(parent: int) -> None:
+    """End this process soon after its parent was killed."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def _worker_id() -> int:
+    """Return the process ID of a worker, after a moment in which the others get tasks, too."""
+    time.sleep(0.01)
+    return os.getpid()
+
+
+def _predict_in_worker(chunk: Chunk) -> ChunkPredictions:
+    """Classify a chunk in a worker process."""
+    assert _worker_classifier is not None
+    return predict_chunk(_worker_classifier, chunk)

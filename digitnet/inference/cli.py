@@ -6,6 +6,9 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
 from digitnet.errors import ConfigError, one_line_errors
 from digitnet.inference.batch import ChunkPredictions, available_cores, predict_chunks
 from digitnet.inference.classifier import DigitClassifier
@@ -30,11 +33,11 @@ def build_parser() -> argparse.ArgumentParser:
         "inputs",
         nargs="*",
         metavar="FILE|DIR|-",
-        help="images, folders, .tar, .npy, .npz (its array `images`) or IDX files of images, - for one image on stdin",
+        help="images, directories, .tar, .npy, .npz (its array `images`) or IDX files, - for one image on stdin",
     )
     parser.add_argument("--files-from", metavar="LIST", help="file that names one input per line; - for stdin")
     parser.add_argument("--format", choices=FORMATS, default="table", help="output format; json is one object per line")
-    parser.add_argument("--output", type=Path, help="file (for parquet, a folder) to write instead of printing")
+    parser.add_argument("--output", type=Path, help="file (for parquet, a directory) to write instead of printing")
     parser.add_argument("--resume", action="store_true", help="complete the --output of an interrupted run")
     parser.add_argument("--probabilities", action="store_true", help="add the probabilities of all ten digits")
     add_model_options(parser)
@@ -58,9 +61,11 @@ def check_threads(threads: int) -> None:
 def predict(options: argparse.Namespace) -> int:
     """Write the predictions for each image, chunk by chunk, and return the exit status."""
     if options.files_from and options.inputs:
-        raise ConfigError(f"--files-from {options.files_from} beside {options.inputs[0]}; name images one way")
+        raise ConfigError(
+            f"expected --files-from or names of images, got both: {options.files_from} and {options.inputs[0]}"
+        )
     if not options.files_from and not options.inputs:
-        raise ConfigError("no image to classify; name files or folders, or a list of them: --files-from LIST")
+        raise ConfigError("no image to classify; name files or directories, or a list of them: --files-from LIST")
     classifier = DigitClassifier(options.model)
     chunks = find_chunks(read_list(options.files_from) if options.files_from else options.inputs)
     with open_writer(options.output, options.format, options.probabilities, options.resume) as writer:
@@ -79,15 +84,23 @@ def print_errors(predictions: ChunkPredictions) -> int:
 
 
 def track(chunks: Iterable[ChunkPredictions], total: int | None = None) -> Iterator[ChunkPredictions]:
-    """Yield the same chunks and show the number of images on the terminal, from the third second on."""
-    done, start, shown = 0, time.monotonic(), False
-    for predictions in chunks:
-        yield predictions
-        done += len(predictions.names)
-        seconds = time.monotonic() - start
-        if seconds > 2 and sys.stderr.isatty():
-            of = f" of {total:,}" if total else ""
-            print(f"\r{done:,}{of} images, {done / seconds:,.0f} per second", end="", file=sys.stderr, flush=True)
-            shown = True
-    if shown:
-        print(file=sys.stderr)
+    """Show a progress bar on the terminal while chunks of predictions are consumed.
+
+    Args:
+        chunks: The predictions.
+        total: Number of images, if it is known.
+
+    Yields:
+        The same chunks.
+    """
+    console = Console(stderr=True)
+    columns = (
+        SpinnerColumn(), *Progress.get_default_columns()[1:], MofNCompleteColumn(), TimeElapsedColumn(),
+        TextColumn("{task.fields[speed]:,.0f} images/s"),
+    )  # fmt: skip
+    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
+        task, start, done = progress.add_task("Classifying", total=total, speed=0.0), time.monotonic(), 0
+        for predictions in chunks:
+            yield predictions
+            done += len(predictions.names)
+            progress.update(task, completed=done, speed=done / (time.monotonic() - start))

@@ -1,294 +1,249 @@
-"""Writers of predictions as a table, CSV, JSON lines or Parquet, which can resume an interrupted output."""
+"""Writers of predictions, which can resume an interrupted output."""
 
 import csv
 import io
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import IO
 
 from digitnet.errors import ConfigError
-from digitnet.files import write_atomically
 from digitnet.inference.batch import ChunkPredictions
-from digitnet.inference.sources import Chunk
+from digitnet.inference.chunks import Chunk
+from digitnet.inference.formats import TEXT_FORMATS, csv_header
 
-PART_ROWS = 100_000  # of one Parquet file
-Columns = dict[str, list[Any]]
-
-
-def columns(rows: ChunkPredictions, probabilities: bool) -> Columns:
-    """What is said of each picture: its file, label and confidence, None where there is none, and the error, if any."""
-    # Six digits: float32 has seven.
-    rounded = np.round(rows.probabilities.astype(np.float64), 6)
-    failed = rows.errors
-    table: Columns = {
-        "file": rows.names,
-        "label": [label if label >= 0 else None for label in rows.labels.tolist()],
-        "confidence": [None if i in failed else p for i, p in enumerate(rounded.max(1).tolist())],
-    }
-    if probabilities:
-        for digit in range(10):
-            table[f"probability_{digit}"] = [
-                None if i in failed else p for i, p in enumerate(rounded[:, digit].tolist())
-            ]
-    table["error"] = [str(failed[i]) if i in failed else None for i in range(len(rows.names))]
-    return table
+FORMATS = (*TEXT_FORMATS, "parquet")
 
 
-def as_table(rows: ChunkPredictions, probabilities: bool) -> str:
-    lines = []
-    for place, name in enumerate(rows.names):
-        if place not in rows.errors:
-            prediction = rows.prediction(place)
-            digit = "-" if prediction.label is None else prediction.label
-            rest = "  " + " ".join(f"{p:.3f}" for p in prediction.probabilities) if probabilities else ""
-            lines.append(f"{digit}  {prediction.confidence:7.2%}  {name}{rest}\n")
-    return "".join(lines)
+class Writer(ABC):
+    """Write the predictions of one run, as a context manager.
 
+    If the block ends without an exception, the output is complete; otherwise, it can be resumed.
 
-def as_csv(rows: ChunkPredictions, probabilities: bool) -> str:
-    text = io.StringIO()
-    # Before Python 3.13 a carriage return alone is not quoted, where readers take it for the end of a row.
-    returns = any("\r" in name for name in rows.names)
-    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL)
-    writer.writerows(zip(*columns(rows, probabilities).values(), strict=True))
-    return text.getvalue()
-
-
-def as_json(rows: ChunkPredictions, probabilities: bool) -> str:
-    table = columns(rows, probabilities)
-    if probabilities:
-        digits = zip(*(table.pop(f"probability_{digit}") for digit in range(10)), strict=True)
-        table["probabilities"] = [list(row) for row in digits]
-    lines = []
-    for place, values in enumerate(zip(*table.values(), strict=True)):
-        row = dict(zip(table, values, strict=True))
-        if place not in rows.errors:
-            del row["error"]
-        lines.append(json.dumps(row) + "\n")
-    return "".join(lines)
-
-
-def csv_header(probabilities: bool) -> str:
-    digits = [f"probability_{digit}" for digit in range(10)] if probabilities else []
-    return ",".join(["file", "label", "confidence", *digits, "error"]) + "\n"
-
-
-TEXTS: dict[str, Callable[[ChunkPredictions, bool], str]] = {"table": as_table, "csv": as_csv, "json": as_json}
-FORMATS = (*TEXTS, "parquet")
-
-
-class Output:
-    """Where rows go, in a with statement: ended well it is finished, else what is there waits for --resume.
-
-    `done` rows were there before, the last of them about `last`; `failed` of them say why a picture was not read.
+    Attributes:
+        written: Number of records that were there before this run.
+        last_name: The name of the last of them.
+        failed: Number of them with an error.
     """
 
-    done, last, failed = 0, "", 0
+    written, last_name, failed = 0, "", 0
 
-    def write(self, rows: ChunkPredictions) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def write(self, predictions: ChunkPredictions) -> None:
+        """Write the records of a chunk."""
 
-    def finish(self) -> None:
-        """All rows have come."""
+    def complete(self) -> None:  # noqa: B027  # not all writers have something to do
+        """Complete the output after the last record."""
 
-    def release(self) -> None:
-        """Whether or not they have."""
+    def close(self) -> None:  # noqa: B027
+        """Close the output, whether it is complete or not."""
 
-    def __enter__(self) -> "Output":
+    def __enter__(self) -> "Writer":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, exception_type: type[BaseException] | None, *_: object) -> None:
         try:
-            if kind is None:
-                self.finish()
+            if exception_type is None:
+                self.complete()
         finally:
-            self.release()
+            self.close()
 
 
-class Stdout(Output):
+class StdoutWriter(Writer):
+    """Write to the standard output.
+
+    Args:
+        form: "table", "csv" or "json".
+        probabilities: Whether to write the probabilities of all digits.
+    """
+
     def __init__(self, form: str, probabilities: bool) -> None:
-        self.text, self.probabilities = TEXTS[form], probabilities
+        self.format, self.probabilities = TEXT_FORMATS[form], probabilities
         if isinstance(sys.stdout, io.TextIOWrapper):
-            # As in a file, whatever the locale; names of files may be no UTF-8.
+            # As in a file, whatever the locale; names of files may be invalid UTF-8.
             sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
         if form == "csv":
             sys.stdout.write(csv_header(probabilities))
 
-    def write(self, rows: ChunkPredictions) -> None:
-        sys.stdout.write(self.text(rows, self.probabilities))
+    def write(self, predictions: ChunkPredictions) -> None:
+        """Write the records of a chunk."""
+        sys.stdout.write(self.format(predictions, self.probabilities))
         sys.stdout.flush()
 
 
-class TextFile(Output):
-    """CSV or JSON lines in PATH.part, which becomes PATH when all rows have come.
+class TextWriter(Writer):
+    """Write CSV or JSON lines to PATH.part, which is renamed to PATH when it is complete.
 
-    A row is whole when its line is: what a kill left of the last one is cut off before more are written.
+    A record is complete when its line is: an incomplete one that a kill has left is removed before resuming.
+
+    Args:
+        path: The file to write.
+        form: "csv" or "json".
+        probabilities: Whether to write the probabilities of all digits.
+        resume: Whether to append to an existing PATH.part.
+
+    Raises:
+        ConfigError: If PATH.part is there and `resume` is false, or it is not from a run with the same options.
     """
 
     def __init__(self, path: Path, form: str, probabilities: bool, resume: bool) -> None:
-        self.path, self.part = path, path.with_name(path.name + ".part")
-        self.text, self.probabilities = TEXTS[form], probabilities
+        self.path, self.partial = path, path.with_name(path.name + ".part")
+        self.form, self.format, self.probabilities = form, TEXT_FORMATS[form], probabilities
         self.header = csv_header(probabilities) if form == "csv" else ""
         path.parent.mkdir(parents=True, exist_ok=True)
-        if resume and self.part.exists():
-            self._read_back(form)
-        elif self.part.exists():
-            raise ConfigError(f"{self.part} is of a run that was not ended. Go on with --resume, or remove it")
+        if self.partial.exists():
+            if not resume:
+                raise ConfigError(f"{self.partial} is from an interrupted run. Complete it with --resume, or remove it")
+            self._read_written()
         elif resume and path.exists():
-            raise ConfigError(f"{path} is complete: nothing to go on with. To begin anew leave out --resume")
-        mode = "a" if self.done else "w"
-        self.file = open(self.part, mode, encoding="utf-8", errors="surrogateescape", newline="")  # noqa: SIM115  # closed by `release`
-        if not self.done:
-            self.file.write(self.header)
+            raise ConfigError(f"{path} is complete, there is nothing to resume. To start again, omit --resume")
+        self.file = self._open()
 
-    def _read_back(self, form: str) -> None:
-        whole, row, quotes, rows = 0, b"", 0, 0
-        with open(self.part, "rb+") as file:
-            for line in file:
-                row += line
-                quotes += line.count(b'"') if form == "csv" else 0  # a name may have a line's end in it, quoted
-                if not line.endswith(b"\n") or quotes % 2:
-                    continue
-                if rows == 0 and self.header and row.decode(errors="surrogateescape") != self.header:
-                    raise ConfigError(f"{self.part} has other columns than this run; give the same options as then")
-                if self.header:
-                    self.failed += rows > 0 and not row.endswith((b",\n", b',""\n'))
+    def _open(self) -> IO[str]:
+        """Open the partial file for appending, or a new one with its header."""
+        mode = "a" if self.written else "w"
+        file = open(self.partial, mode, encoding="utf-8", errors="surrogateescape", newline="")  # noqa: SIM115
+        if not self.written:
+            file.write(self.header)
+        return file
+
+    def _read_written(self) -> None:
+        """Count the complete records of the partial file and remove an incomplete one."""
+        complete_bytes, records, last = 0, 0, b""
+        with open(self.partial, "rb+") as file:
+            for record in self._split_records(file):
+                if records == 0 and self.header:
+                    self._check_header(record)
                 else:
-                    self.failed += b', "error": "' in row
-                rows, whole, last, row, quotes = rows + 1, whole + len(row), row, b"", 0
-            file.truncate(whole)
-        self.done = max(0, rows - bool(self.header))
-        if self.done:
-            self.last = self._name_in(last.decode(errors="surrogateescape"), form)
+                    self.failed += self._has_error(record)
+                records, complete_bytes, last = records + 1, complete_bytes + len(record), record
+            file.truncate(complete_bytes)
+        self.written = max(0, records - bool(self.header))
+        if self.written:
+            self.last_name = self._name_in(last.decode(errors="surrogateescape"))
 
-    def _name_in(self, row: str, form: str) -> str:
-        """The name of the picture that the row is about. Raises ConfigError where it is another run's row."""
+    def _split_records(self, lines: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield the complete records; in CSV, a name in quotes may contain line breaks."""
+        record, quotes = b"", 0
+        for line in lines:
+            record += line
+            quotes += line.count(b'"') if self.form == "csv" else 0
+            if line.endswith(b"\n") and quotes % 2 == 0:
+                yield record
+                record, quotes = b"", 0
+
+    def _check_header(self, record: bytes) -> None:
+        """Raise ConfigError unless the first record is the header of this run."""
+        if record.decode(errors="surrogateescape") != self.header:
+            raise ConfigError(f"{self.partial} has other columns than this run; use the options of the first run")
+
+    def _has_error(self, record: bytes) -> bool:
+        """Return whether a record has an error."""
+        if self.form == "csv":
+            return not record.endswith((b",\n", b',""\n'))
+        return b', "error": "' in record
+
+    def _name_in(self, record: str) -> str:
+        """Return the name of the image in a record, or raise ConfigError if it is not a record of this run."""
         try:
-            if form == "csv":
-                return next(csv.reader(io.StringIO(row, newline="")))[0]
-            values = json.loads(row)
+            if self.form == "csv":
+                return next(csv.reader(io.StringIO(record, newline="")))[0]
+            values = json.loads(record)
             name, same = str(values["file"]), ("probabilities" in values) == self.probabilities
         except (ValueError, KeyError, TypeError) as error:
-            raise ConfigError(f"{self.part} is damaged, or no {form}: its last row is {row[:80]!r}") from error
+            raise ConfigError(
+                f"{self.partial} is damaged or not {self.form}: its last line is {record[:80]!r}"
+            ) from error
         if not same:
-            raise ConfigError(f"{self.part} has other columns than this run; give the same options as then")
+            raise ConfigError(f"{self.partial} has other columns than this run; use the options of the first run")
         return name
 
-    def write(self, rows: ChunkPredictions) -> None:
+    def write(self, predictions: ChunkPredictions) -> None:
+        """Write the records of a chunk, which then survive a kill."""
         try:
-            self.file.write(self.text(rows, self.probabilities))
-            self.file.flush()  # out of this process, so that a kill takes nothing along
+            self.file.write(self.format(predictions, self.probabilities))
+            self.file.flush()
         except OSError as error:
-            kept = f"{error.strerror}. What it holds is kept: --resume goes on"
-            raise OSError(error.errno, kept, str(self.part)) from error
+            kept = f"{error.strerror}. The output so far is kept: complete it with --resume"
+            raise OSError(error.errno, kept, str(self.partial)) from error
 
-    def finish(self) -> None:
+    def complete(self) -> None:
+        """Rename the file to its final name."""
         self.file.flush()
         os.fsync(self.file.fileno())
-        os.replace(self.part, self.path)
+        os.replace(self.partial, self.path)
 
-    def release(self) -> None:
-        with suppress(OSError):  # what a full disk did not take is tried once more, and has been said
+    def close(self) -> None:
+        """Close the file."""
+        with suppress(OSError):  # a full disk, which `write` has reported
             self.file.close()
 
 
-class ParquetFolder(Output):
-    """Files part-00000.parquet and on, of 100,000 rows each, as every reader of Parquet takes them together."""
+def open_writer(path: Path | None, form: str, probabilities: bool, resume: bool) -> Writer:
+    """Open the output of a run.
 
-    def __init__(self, path: Path, probabilities: bool, resume: bool) -> None:
-        try:
-            import pyarrow
-            import pyarrow.parquet
-        except ModuleNotFoundError as error:
-            raise ConfigError("--format parquet takes pyarrow. Install it: pip install '.[parquet]'") from error
-        self.arrow, self.path, self.probabilities = pyarrow, path, probabilities
-        path.mkdir(parents=True, exist_ok=True)
-        parts = sorted(path.glob("part-*.parquet"))
-        if parts and not resume:
-            raise ConfigError(f"{path} holds {parts[0].name} already; name another folder, or go on with --resume")
-        self.parts = len(parts)
-        kinds = [(name, pyarrow.float32()) for name in ["confidence", *(f"probability_{d}" for d in range(10))]]
-        kinds = kinds if probabilities else kinds[:1]
-        text = pyarrow.string()
-        self.schema = pyarrow.schema([("file", text), ("label", pyarrow.int8()), *kinds, ("error", text)])
-        self.waiting: list[Any] = []
-        for number, part in enumerate(parts):
-            self._read_back(part, number)
+    Args:
+        path: The file to write, for Parquet a directory; None for the standard output.
+        form: "table", "csv", "json" or "parquet".
+        probabilities: Whether to write the probabilities of all digits.
+        resume: Whether to complete an interrupted output.
 
-    def _read_back(self, part: Path, number: int) -> None:
-        try:
-            metadata = self.arrow.parquet.read_metadata(part)
-            table = self.arrow.parquet.read_table(part, columns=["file", "error"])
-            names = table["file"]
-        except self.arrow.ArrowException as error:
-            raise ConfigError(f"{part} is damaged: {str(error)[:200]}") from error
-        if part.name != f"part-{number:05}.parquet":
-            raise ConfigError(f"{self.path} lacks part-{number:05}.parquet: no run can go on with the rest")
-        if metadata.schema.to_arrow_schema().names != self.schema.names:
-            raise ConfigError(f"{part} has other columns than this run; give the same options as then")
-        self.done, self.last = self.done + len(names), names[-1].as_py()
-        self.failed += len(names) - table["error"].null_count
+    Returns:
+        A writer.
 
-    def write(self, rows: ChunkPredictions) -> None:
-        table = columns(rows, self.probabilities)
-        table["file"] = [name.encode(errors="replace").decode() for name in rows.names]  # names may be no UTF-8
-        self.waiting.append(self.arrow.table(table, self.schema))
-        if sum(table.num_rows for table in self.waiting) >= PART_ROWS:
-            self._flush()
-
-    def _flush(self) -> None:
-        content = io.BytesIO()
-        self.arrow.parquet.write_table(self.arrow.concat_tables(self.waiting), content)
-        write_atomically(self.path / f"part-{self.parts:05}.parquet", content.getvalue())
-        self.parts += 1
-        self.waiting.clear()
-
-    def finish(self) -> None:
-        if self.waiting:
-            self._flush()
-
-
-def open_writer(path: Path | None, form: str, probabilities: bool, resume: bool) -> Output:
-    """Where to write rows. Raises ConfigError where the options cannot go together."""
+    Raises:
+        ConfigError: If the options exclude each other, or an existing output does not fit them.
+    """
     if path is None:
         if form == "parquet" or resume:
-            what = "--resume goes on with a file" if resume else "--format parquet writes a folder of files"
+            what = "--resume completes a file" if resume else "--format parquet writes a directory of files"
             raise ConfigError(f"{what}; name it: --output NAME")
         if sys.stdout is None:
-            raise ConfigError("standard output is closed; name a file to write: --output NAME")
-        return Stdout(form, probabilities)
+            raise ConfigError("The standard output is closed; name a file to write: --output NAME")
+        return StdoutWriter(form, probabilities)
     if form == "table":
-        raise ConfigError("--output takes --format csv, json or parquet; a table is for looking at")
+        raise ConfigError("expected --format csv, json or parquet with --output, got table, which is for reading")
     if path.exists() and not (path.is_dir() if form == "parquet" else path.is_file()):
-        kind = "an ordinary file; parquet takes a folder" if path.is_file() else f"no ordinary file, as {form} takes"
-        raise ConfigError(f"{path} is {kind}. Choose another --output")
-    return (
-        ParquetFolder(path, probabilities, resume) if form == "parquet" else TextFile(path, form, probabilities, resume)
-    )
+        expected = "a directory" if form == "parquet" else "a regular file"
+        raise ConfigError(f"expected {expected} as --output with --format {form}, got {path}, which is not")
+    if form == "parquet":
+        from digitnet.inference.parquet import ParquetWriter
+
+        return ParquetWriter(path, probabilities, resume)
+    return TextWriter(path, form, probabilities, resume)
 
 
-def skip_written(chunks: Iterable[Chunk], output: Output) -> Iterator[Chunk]:
-    """The chunks without the pictures that the output has rows of. Raises ConfigError where these are of others."""
-    left, last = output.done, ""
+def skip_written(chunks: Iterable[Chunk], writer: Writer) -> Iterator[Chunk]:
+    """Skip the images of which the output already has records.
+
+    Args:
+        chunks: All images of the run.
+        writer: The output.
+
+    Yields:
+        Chunks of the other images.
+
+    Raises:
+        ConfigError: If the records are of other images.
+    """
+    remaining, name = writer.written, ""
     for chunk in chunks:
-        if left:
-            skipped = min(left, len(chunk.names))
-            left, last = left - skipped, chunk.names[skipped - 1]
-            if not left and last.encode(errors="replace") != output.last.encode(errors="replace"):
+        if remaining:
+            skipped = min(remaining, len(chunk.names))
+            remaining, name = remaining - skipped, chunk.names[skipped - 1]
+            if not remaining and name.encode(errors="replace") != writer.last_name.encode(errors="replace"):
                 break
             chunk = chunk.after(skipped)
         if chunk.names:
             yield chunk
     else:
-        if not left:
+        if not remaining:
             return
     raise ConfigError(
-        f"row {output.done:,} of the output is {output.last!r}; among the inputs that is {last!r}. Resume with the"
-        " inputs it was begun with, or begin anew without --resume"
+        f"expected {writer.last_name!r} as image {writer.written:,} of the inputs, as in the output, got {name!r}."
+        " Resume with the inputs of the first run, or start again without --resume"
     )

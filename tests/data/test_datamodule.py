@@ -223,7 +223,7 @@ def test_images_of_extra_dir_are_training_images_framed_as_mnist(tiny_mnist, tmp
 @pytest.mark.parametrize(
     ("images", "error", "message"),
     [
-        ({}, ConfigError, "no images in folders named 0 to 9"),
+        ({}, ConfigError, "no images in directories named 0 to 9"),
         ({"a3": np.full((50, 50), 255, np.uint8)}, DatasetError, "a3.png is blank"),
     ],
 )
@@ -240,7 +240,7 @@ def test_an_extra_dir_without_images_or_with_a_blank_one_is_named(tiny_mnist, tm
 def test_an_extra_dir_with_a_file_that_is_not_an_image_is_named(tiny_mnist, tmp_path):
     (tmp_path / "3").mkdir()
     (tmp_path / "3" / "bad.png").write_text("no picture")
-    with pytest.raises(DatasetError, match=r"bad\.png: not a picture"):
+    with pytest.raises(DatasetError, match=r"bad\.png: not an image"):
         MNISTDataModule(str(tiny_mnist.folder), synthetic_digits=0, non_digits=0, extra_dir=str(tmp_path)).setup("fit")
 
 

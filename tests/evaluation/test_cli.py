@@ -69,8 +69,8 @@ def test_evaluate_remakes_the_table_of_corruptions_from_mnist_alone(tiny_mnist, 
         (["--robustness", "no.onnx"], "No model no.onnx"),
         (["--robustness", "--data-dir", "README.md"], "it must be a directory. Use another one: --data-dir"),
         (["--robustness", "--data-dir", ""], "data_dir is empty"),
-        (["{folder}/empty"], "contains no images in folders named 0 to 9"),
-        (["{folder}/missing"], "is not a folder"),
+        (["{folder}/empty"], "contains no images in directories named 0 to 9"),
+        (["{folder}/missing"], "expected a directory"),
     ],
 )
 def test_bad_input_gets_one_clear_line_and_status_2(folder, capsys, args, expected):

@@ -8,14 +8,14 @@ import sys
 import pytest
 from PIL import Image
 
-from digitnet.inference.cli import main
 from tests.conftest import ROOT
 from tests.images import draw_digit, encode_image
+from tests.inference.conftest import run
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """Folders 1/ and 7/ with two images each, one of which is in the wrong folder."""
+    """Directories 1/ and 7/ with two images each, of which one is in the wrong directory."""
     for name, digit in {"1/a.png": 1, "1/b.png": 1, "7/c.png": 7, "7/d.png": 1}.items():
         path = tmp_path / "set" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -23,14 +23,7 @@ def folder(tmp_path):
     return tmp_path / "set"
 
 
-def run(*args):
-    """Run the command and return its exit status."""
-    with pytest.raises(SystemExit) as caught:
-        main([*map(str, args)])
-    return caught.value.code
-
-
-def test_a_table_has_a_line_a_picture(folder, capsys):
+def test_a_table_has_a_line_per_image(folder, capsys):
     assert run(folder) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["1", "1", "7", "1"]
@@ -41,40 +34,40 @@ def test_a_table_has_a_line_a_picture(folder, capsys):
 
 def test_json_lines_can_be_read_back(folder, capsys):
     assert run(folder / "7", "--format", "json", "--probabilities") == 0
-    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [row["label"] for row in rows] == [7, 1]
-    assert rows[0]["confidence"] == pytest.approx(max(rows[0]["probabilities"]))
-    assert sum(rows[0]["probabilities"]) == pytest.approx(1, abs=1e-5)
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [record["label"] for record in records] == [7, 1]
+    assert records[0]["confidence"] == pytest.approx(max(records[0]["probabilities"]))
+    assert sum(records[0]["probabilities"]) == pytest.approx(1, abs=1e-5)
 
 
 def test_csv_can_be_read_back(folder, capsys, tmp_path):
     Image.new("L", (30, 30), 200).save(tmp_path / "blank.png")
     assert run(folder / "7", tmp_path / "blank.png", "--format", "csv", "--probabilities") == 0
-    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    assert [row["label"] for row in rows] == ["7", "1", ""]
-    assert float(rows[0]["probability_7"]) == float(rows[0]["confidence"])
+    records = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [record["label"] for record in records] == ["7", "1", ""]
+    assert float(records[0]["probability_7"]) == float(records[0]["confidence"])
 
 
-def test_one_bad_file_is_reported_and_passed_over(folder, capsys):
-    (folder / "7" / "cc.png").write_text("no picture")
+def test_a_bad_file_is_reported_and_skipped(folder, capsys):
+    (folder / "7" / "cc.png").write_text("not an image")
     assert run(folder / "7", folder / "missing.png") == 1
     captured = capsys.readouterr()
     assert [line.split()[0] for line in captured.out.splitlines()] == ["7", "1"]
     errors = captured.err.splitlines()
     assert len(errors) == 2
-    assert "cc.png: not a picture" in errors[0]
+    assert "cc.png: not an image" in errors[0]
     assert "missing.png: No such file" in errors[1]
 
 
-def test_an_empty_folder_is_reported_and_the_rest_is_read(folder, capsys):
+def test_an_empty_directory_is_reported_and_the_others_are_classified(folder, capsys):
     (folder / "void").mkdir()
     assert run(folder / "7", folder / "void", folder / "1") == 1
     captured = capsys.readouterr()
     assert len(captured.out.splitlines()) == 4
-    assert "void: a folder without pictures" in captured.err
+    assert "void: no images in this directory" in captured.err
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(folder):
+def test_a_closed_pipe_is_not_an_error(folder):
     for index in range(300):
         draw_digit(1, 30).save(folder / f"{index}.png")
     program = f"{shlex.quote(sys.executable)} -m digitnet predict {shlex.quote(str(folder))} | head -n 1"
@@ -94,24 +87,24 @@ def test_a_dash_reads_standard_input():
     assert result.stdout.split()[0] == b"7"
 
 
-def test_a_thousand_pictures_stream_in_order(tmp_path, capsys):
+def test_hundreds_of_images_are_classified_in_order(tmp_path, capsys):
     for index in range(600):
         draw_digit((1, 7)[index % 2], 24 + index % 3).convert("L").save(tmp_path / f"{index:04}.png")
     assert run(tmp_path, "--format", "csv") == 0
-    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    assert [row["file"] for row in rows] == sorted(str(path) for path in tmp_path.glob("*.png"))
+    records = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [record["file"] for record in records] == sorted(str(path) for path in tmp_path.glob("*.png"))
 
 
 @pytest.mark.parametrize(
-    ("args", "says"),
+    ("args", "expected"),
     [
         (["x.png", "--model", "no.onnx"], "No model no.onnx"),
         (["x.png", "--model", "README.md"], "README.md is damaged or not an ONNX model"),
         (["x.png", "--threads", "0"], "threads is 0"),
     ],
 )
-def test_bad_input_gets_one_clear_line_and_status_2(folder, capsys, args, says):
+def test_bad_input_gets_one_clear_line_and_status_2(folder, capsys, args, expected):
     (folder / "empty").mkdir()
     assert run(*(arg.format(folder=folder) for arg in args)) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert says in line
+    assert expected in line

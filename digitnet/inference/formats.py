@@ -1,0 +1,99 @@
+"""Text formats of predictions: a table, CSV, and JSON lines."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from digitnet.contract import NUM_CLASSES
+from digitnet.inference.batch import ChunkPredictions
+
+DECIMALS = 6  # float32 has seven significant digits
+PROBABILITY_COLUMNS = tuple(f"probability_{digit}" for digit in range(NUM_CLASSES))
+
+Columns = dict[str, list[Any]]
+
+
+def column_names(probabilities: bool) -> list[str]:
+    """Return the names of the columns.
+
+    Args:
+        probabilities: Whether to include the probabilities of all digits.
+    """
+    return ["file", "label", "confidence", *(PROBABILITY_COLUMNS if probabilities else ()), "error"]
+
+
+def to_columns(predictions: ChunkPredictions, probabilities: bool) -> Columns:
+    """Return predictions as columns.
+
+    Args:
+        predictions: The predictions for N images.
+        probabilities: Whether to include the probabilities of all digits.
+
+    Returns:
+        The N values of each column. The label is None if the image was rejected, the confidence and the probabilities
+        are None if it could not be decoded, and the error is None if it could.
+    """
+    rounded = np.round(predictions.probabilities.astype(np.float64), DECIMALS)
+    errors = predictions.errors
+
+    def unless_error(values: np.ndarray) -> list[float | None]:
+        return [None if index in errors else value for index, value in enumerate(values.tolist())]
+
+    columns: Columns = {
+        "file": predictions.names,
+        "label": [label if label >= 0 else None for label in predictions.labels.tolist()],
+        "confidence": unless_error(rounded.max(1)),
+    }
+    if probabilities:
+        columns |= {name: unless_error(rounded[:, digit]) for digit, name in enumerate(PROBABILITY_COLUMNS)}
+    columns["error"] = [str(errors[index]) if index in errors else None for index in range(len(predictions.names))]
+    return columns
+
+
+def to_table(predictions: ChunkPredictions, probabilities: bool) -> str:
+    """Return predictions as lines of label, confidence and name; images that could not be decoded are left out."""
+    lines = []
+    for index, name in enumerate(predictions.names):
+        if index not in predictions.errors:
+            prediction = predictions.prediction(index)
+            label = "-" if prediction.label is None else prediction.label
+            rest = "  " + " ".join(f"{p:.3f}" for p in prediction.probabilities) if probabilities else ""
+            lines.append(f"{label}  {prediction.confidence:7.2%}  {name}{rest}\n")
+    return "".join(lines)
+
+
+def csv_header(probabilities: bool) -> str:
+    """Return the header line of the CSV format."""
+    return ",".join(column_names(probabilities)) + "\n"
+
+
+def to_csv(predictions: ChunkPredictions, probabilities: bool) -> str:
+    """Return predictions as CSV records without a header."""
+    text = io.StringIO()
+    # Before Python 3.13, the csv module does not quote a carriage return, which other programs take for a line end.
+    has_returns = any("\r" in name for name in predictions.names)
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC if has_returns else csv.QUOTE_MINIMAL)
+    writer.writerows(zip(*to_columns(predictions, probabilities).values(), strict=True))
+    return text.getvalue()
+
+
+def to_json(predictions: ChunkPredictions, probabilities: bool) -> str:
+    """Return predictions as JSON lines; only images that could not be decoded have an error."""
+    columns = to_columns(predictions, probabilities)
+    if probabilities:
+        by_digit = [columns.pop(name) for name in PROBABILITY_COLUMNS]
+        columns["probabilities"] = [list(values) for values in zip(*by_digit, strict=True)]
+    lines = []
+    for index, values in enumerate(zip(*columns.values(), strict=True)):
+        record = dict(zip(columns, values, strict=True))
+        if index not in predictions.errors:
+            del record["error"]
+        lines.append(json.dumps(record) + "\n")
+    return "".join(lines)
+
+
+TEXT_FORMATS: dict[str, Callable[[ChunkPredictions, bool], str]] = {"table": to_table, "csv": to_csv, "json": to_json}

@@ -1,0 +1,135 @@
+import gzip
+import io
+import os
+import re
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from digitnet import DigitClassifier
+from digitnet.inference.batch import predict_chunks
+from digitnet.inference.sources import find_chunks
+from tests.conftest import encode_idx
+from tests.images import draw_digit, encode_image
+from tests.inference.conftest import run
+
+
+@pytest.mark.parametrize("name", ["none.npy", "none.tar"])
+def test_a_file_without_images_is_an_error(tmp_path, name, capsys):
+    if name == "none.npy":
+        np.save(tmp_path / name, np.zeros((0, 28, 28), np.uint8))
+    else:
+        tarfile.open(tmp_path / name, "w").close()
+    assert run(tmp_path / name) == 1
+    assert re.search(rf"error: .*{name}: .*(no|without) images", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", "damaged"),
+        (b"\x00\x00\x0d\x03" + b"\x00\x00\x00\x01" * 3, "expected an IDX file of unsigned bytes"),
+        (b"\x00\x00\x08\x03\x00\x00\x00\x09\xff\xff\xff\xff\xff\xff\xff\xff", "expected an array of shape"),
+        (
+            b"\x00\x00\x08\x03\x00\x00\x00\x09\x00\x00\x00\x1c\x00\x00\x00\x1c" + bytes(784),
+            "expected 9 images as in its header, got 1",
+        ),
+    ],
+)
+def test_an_idx_file_with_a_wrong_header_is_an_error(tmp_path, content, expected):
+    path = tmp_path / "bad-ubyte"
+    path.write_bytes(content)
+    chunks = list(find_chunks([str(path)]))
+    assert expected in str(chunks[-1].images[0])
+
+
+def test_an_array_of_objects_is_not_unpickled(tmp_path):
+    np.save(tmp_path / "bad.npy", np.array([print], dtype=object), allow_pickle=True)
+    (chunk,) = find_chunks([str(tmp_path / "bad.npy")])
+    assert "object" in str(chunk.images[0])
+
+
+def packed(images):
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as tar:
+        for i, image in enumerate(images):
+            member = tarfile.TarInfo(f"{i}.png")
+            member.size = len(image)
+            tar.addfile(member, io.BytesIO(image))
+    return content.getvalue()
+
+
+def test_a_truncated_or_damaged_tar_file_is_an_error_after_its_images(tmp_path, capsys):
+    whole = packed([encode_image(draw_digit(1, 28), "PNG")] * 4)
+    third = len(packed([encode_image(draw_digit(1, 28), "PNG")] * 2).rstrip(b"\0")) // 512 * 512 + 512
+    assert whole[third : third + 5] == b"2.png"
+    broken = {
+        "edge": whole[:third],
+        "header": whole[: third + 100],
+        "image": whole[: third + 600],
+        "byte": whole[: third + 3] + b"?" + whole[third + 4 :],
+    }
+    for name, content in broken.items():
+        (tmp_path / f"{name}.tar").write_bytes(content)
+        assert run(tmp_path / f"{name}.tar", "--format", "csv") == 1
+        printed = capsys.readouterr()
+        assert printed.out.count(".png,1,") == 2, name
+        assert f"{name}.tar: damaged" in printed.err
+
+
+def test_links_in_a_tar_file_have_a_record(tmp_path, capsys):
+    draw_digit(1, 28).save(tmp_path / "a.png")
+    os.link(tmp_path / "a.png", tmp_path / "b.png")
+    with tarfile.open(tmp_path / "c.tar", "w") as tar:
+        tar.add(tmp_path / "a.png", "a.png")
+        tar.add(tmp_path / "b.png", "b.png")
+    assert run(tmp_path / "c.tar", "--format", "csv") == 1
+    printed = capsys.readouterr()
+    assert "c.tar/a.png,1," in printed.out
+    assert "c.tar/b.png: expected a file, got a link or device; use tar --hard-dereference" in printed.err
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((28, 28), "expected an array of shape (N, H, W), or (N, H, W, C) with C = 1, 3 or 4, got (28, 28)"),
+        ((3, 28, 28, 2), "got (3, 28, 28, 2)"),
+        ((7,), "got (7,)"),
+    ],
+)
+def test_an_array_of_another_shape_is_an_error(tmp_path, shape, expected, capsys):
+    np.save(tmp_path / "a.npy", np.zeros(shape, np.uint8))
+    np.savez(tmp_path / "b.npz", x_train=np.zeros((2, 28, 28), np.uint8))
+    assert run(tmp_path / "a.npy", tmp_path / "b.npz") == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert f"{tmp_path}/a.npy: " in first
+    assert expected in first
+    assert f"{tmp_path}/b.npz: expected an array named images, got x_train.npy" in second
+
+
+def arrays(directory, gray):
+    np.save(directory / "gray.npy", gray)
+    np.savez_compressed(directory / "packed.npz", images=np.repeat(gray[..., None], 3, 3))
+    (directory / "some-images-idx3-ubyte").write_bytes(encode_idx(gray))
+    with gzip.open(directory / "zipped-images-idx3-ubyte.gz", "wb") as file:
+        file.write(encode_idx(gray))
+    with tarfile.open(directory / "images.tar.gz", "w:gz") as tar:
+        for i, image in enumerate(gray):
+            content = encode_image(Image.fromarray(image), "PNG")
+            member = tarfile.TarInfo(f"a/{i:03}.png")
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return sorted(path for path in directory.iterdir() if path.is_file())
+
+
+def test_images_in_arrays_and_tar_files_are_classified_as_one_by_one(tmp_path, gray):
+    read = DigitClassifier()
+    expected = [read(image).label for image in gray]
+    for path in arrays(tmp_path, gray):
+        records = list(predict_chunks(read, find_chunks([str(path)]), workers=2))
+        assert [label for chunk in records for label in chunk.labels.tolist()] == expected, path
+        names = [name for chunk in records for name in chunk.names]
+        assert names[7] in (f"{path}[7]", f"{path}/a/007.png")
+        assert len(set(names)) == 300
