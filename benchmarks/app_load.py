@@ -1,8 +1,8 @@
-"""How the sketchpad bears load: starting, one person drawing, fifty clients at once, thousands of requests.
+"""Measure the sketchpad: start, one person drawing, fifty concurrent clients, thousands of requests.
 
     python benchmarks/app_load.py [--requests 20000] [--clients 50] [--each 20] [--strokes 20]
 
-Everything on this machine's loopback. Memory is the server's resident set, after a warm-up. Ten minutes.
+All connections use the loopback interface. Memory is the resident set of the server after a warm-up. Ten minutes.
 """
 
 import argparse
@@ -33,27 +33,28 @@ FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-
 
 
 def main() -> None:
+    """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=20_000, help="one after another, four at a time")
-    parser.add_argument("--clients", type=int, default=50, help="at once")
+    parser.add_argument("--clients", type=int, default=50, help="concurrent clients")
     parser.add_argument("--each", type=int, default=20, help="predictions of each client")
-    parser.add_argument("--strokes", type=int, default=20, help="drawn in a browser; 0 where there is none")
+    parser.add_argument("--strokes", type=int, default=20, help="drawn in a browser; 0 to skip")
     options = parser.parse_args()
     print(f"{cpu_name()}, {os.cpu_count()} cores; Python {platform.python_version()}, gradio {version('gradio')}\n")
-    print("| | measured | bar |\n|---|---|---|")
+    print("| | measured | target |\n|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
-        alone = timed([sys.executable, "-c", "import gradio"])
+        import_seconds = timed([sys.executable, "-c", "import gradio"])
         start = time.perf_counter()
         server = Server(Path(folder))
         print(f"| `python app.py` to a page that answers, s | {time.perf_counter() - start:.1f} | ≤ 8 |")
-        print(f"| `import gradio` alone, s | {alone:.1f} | |", flush=True)
+        print(f"| `import gradio` alone, s | {import_seconds:.1f} | |", flush=True)
         try:
             asyncio.run(server.load(clients=4, each=50))  # warms up
             before, files = server.memory(), server.files()
             if options.strokes and Path(CHROMIUM).exists():
                 drawing(server, options.strokes)
             report(server, options.clients, options.each, before, "≤ 100")
-            for _ in range(4):  # flat is what no longer grows from one quarter to the next
+            for _ in range(4):  # "flat" means no growth from one quarter to the next
                 report(server, 4, options.requests // 16, before, "flat")
             print(f"| files left behind | {len(server.files() - files)} | 0 |")
         finally:
@@ -62,22 +63,24 @@ def main() -> None:
 
 
 def timed(command: list[str]) -> float:
+    """Return the duration of a command in seconds."""
     start = time.perf_counter()
     subprocess.run(command, check=True)
     return time.perf_counter() - start
 
 
-def report(server: "Server", clients: int, each: int, before: float, bar: str) -> None:
+def report(server: "Server", clients: int, each: int, before: float, target: str) -> None:
+    """Measure concurrent clients and print two rows of the table."""
     seconds = asyncio.run(server.load(clients, each))
-    wanted = clients * each
+    requests = clients * each
     times = sorted(seconds)
     p95 = f"median {times[len(times) // 2] * 1000:.0f} ms, p95 {times[int(0.95 * len(times))] * 1000:.0f} ms"
-    print(f"| {clients} clients, {each:,} predictions each: failed | {wanted - len(times)} ({p95}) | 0 |")
-    print(f"| memory over the start, MB | {server.memory() - before:+.1f} | {bar} |", flush=True)
+    print(f"| {clients} clients, {each:,} predictions each: failed | {requests - len(times)} ({p95}) | 0 |")
+    print(f"| memory over the start, MB | {server.memory() - before:+.1f} | {target} |", flush=True)
 
 
 class Server:
-    """`python app.py` in a folder of its own, which is its folder for temporary files, too."""
+    """`python app.py` in a directory of its own, which is also its directory for temporary files."""
 
     def __init__(self, folder: Path) -> None:
         with socket.socket() as free:
@@ -99,15 +102,16 @@ class Server:
                 time.sleep(0.05)
 
     def memory(self) -> float:
-        """Megabytes."""
+        """Return the resident set in megabytes."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.split("VmRSS:")[1].split()[0]) / 1000
 
     def files(self) -> set[Path]:
+        """Return all files in the directory."""
         return {path for path in self.folder.rglob("*") if path.is_file()}
 
     async def load(self, clients: int, each: int) -> list[float]:
-        """Seconds of each prediction that came back right."""
+        """Send requests and return the duration of each correct prediction in seconds."""
         image = Image.new("L", (280, 280), 255)
         image.paste(0, (130, 50, 150, 230))
         image.save(buffer := io.BytesIO(), "PNG")
@@ -121,10 +125,10 @@ class Server:
                     start = time.perf_counter()
                     try:
                         event = (await session.post(url, json=sent)).json()["event_id"]
-                        answer = (await session.get(f"{url}/{event}")).text
+                        response = (await session.get(f"{url}/{event}")).text
                     except (httpx.HTTPError, KeyError, ValueError):
                         continue
-                    if '"label": 1' in answer or '"label":1' in answer:
+                    if '"label": 1' in response or '"label":1' in response:
                         seconds.append(time.perf_counter() - start)
             return seconds
 
@@ -132,7 +136,7 @@ class Server:
 
 
 def drawing(server: Server, strokes: int) -> None:
-    """One person in a browser: from pen-up to the digit on the page, for strokes of a second."""
+    """Measure the time from pen-up to the updated prediction in a browser, for strokes of one second."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:
@@ -140,20 +144,20 @@ def drawing(server: Server, strokes: int) -> None:
         page = browser.new_page()
         page.goto(server.url)
         page.get_by_role("button", name="Clear").wait_for()
-        # The page's own clock: when the pen went up, and when what it shows last changed.
+        # By the clock of the page: pen-up, and the last update.
         page.evaluate(
             """() => {
                 addEventListener("pointerup", () => { window.up = performance.now(); window.shown = null; }, true);
-                document.addEventListener("digitnet-answer", () => {
+                document.addEventListener("digitnet-prediction", () => {
                     window.during = (window.during ?? 0) + 1;
                     window.shown = performance.now();
                 });
             }"""
         )
         waits, during = [], []
-        for turn in range(strokes):
+        for index in range(strokes):
             box = page.locator("canvas:visible").bounding_box()
-            x = box["x"] + box["width"] * (0.45 + 0.1 * (turn % 2))
+            x = box["x"] + box["width"] * (0.45 + 0.1 * (index % 2))
             page.evaluate("() => { window.during = 0; }")
             page.mouse.move(x, box["y"] + 60)
             page.mouse.down()
@@ -169,7 +173,7 @@ def drawing(server: Server, strokes: int) -> None:
         browser.close()
     low, middle, high = statistics.quantiles(waits, n=4)
     spread = f"{middle:.0f} ({low:.0f} to {high:.0f}, n = {strokes})"
-    print(f"| pen-up to the digit's update, ms, median and quartiles | {spread} | ≤ 150 |")
+    print(f"| pen-up to the updated prediction, ms, median and quartiles | {spread} | ≤ 150 |")
     print(f"| updates during a stroke of a second, median | {statistics.median(during):.0f} | ≥ 1 |", flush=True)
 
 

@@ -1,6 +1,6 @@
-"""Takes docs/sketchpad.png of the running sketchpad: python docs/screenshot.py [URL]   (needs Debian's chromium)
+"""Take docs/sketchpad.png of the running sketchpad: python docs/screenshot.py [URL]
 
-Start `python app.py --no-open` first. Draws a three and shows it as a visitor with a light page sees it.
+Start `python app.py --no-open` first. It draws a 3 on a page in light mode, with Chromium from Debian.
 """
 
 import sys

@@ -79,6 +79,6 @@ def check_address(host: str, port: int) -> None:
     try:
         socket.create_server((host, port)).close()
     except OSError as error:
-        step = f"Choose another: --port {port % 65535 + 1}"
+        step = f"Use another port: --port {port % 65535 + 1}"
         reason = error.strerror or str(error)
         raise ConfigError(f"Cannot serve on {host}, port {port}: {reason}. {step}") from error

@@ -1,7 +1,7 @@
-"""The sketchpad: a Gradio page to draw a digit on, or show a picture of one, and see it read. Without torch.
+"""The sketchpad: a Gradio page to draw a digit or choose an image, and to see the prediction. It does not need torch.
 
-The page's own parts lie in page/. They send a picture as a data URI, `data:image/png;base64,...`, and nothing else:
-no handler here takes a path, so none can be made to open a file of this machine.
+The components of the page are in static/. They send an image as a data URI, `data:image/png;base64,...`, and nothing
+else: no handler takes a path, so none can be made to open a file of this machine.
 """
 
 import base64
@@ -14,83 +14,108 @@ import re
 import threading
 import time
 from datetime import UTC, datetime
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # else importing gradio looks things up in the network
-os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "100")  # of which it keeps notes; the default is 10,000
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # otherwise importing gradio sends requests
+os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "100")  # kept in memory; the default is 10,000
 import gradio as gr
 
+from digitnet.contract import IMAGE_SIZE
 from digitnet.errors import ImageError
 from digitnet.files import write_atomically
-from digitnet.inference.classifier import DigitClassifier, Prediction, load_image
+from digitnet.inference.classifier import DigitClassifier, Prediction
+from digitnet.inference.images import load_image
 
-PAGE = Path(__file__).parent / "static"
-MAX_FILE_BYTES = 20_000_000  # of a picture's file
+STATIC = files("digitnet.app") / "static"
+MAX_FILE_BYTES = 20_000_000  # of an image file
 MAX_BODY_BYTES = 28_000_000  # of a request: base64 makes four characters of three bytes
-MAX_SIDE = 1600  # pixels; larger pictures are shrunk before they are read, which would take 40 bytes a pixel
-READERS = threading.BoundedSemaphore(4)  # pictures decoded and read at once, whichever way they came
+MAX_SIDE = 1600  # pixels; larger images are reduced before framing, which needs 40 bytes per pixel
+MAX_CONCURRENT = 4  # images that are decoded and classified at the same time, from the page and the API
+MAX_SHOWN = 40  # characters of an invalid input in an error message
 DATA_URI = re.compile(r"data:[\w.+-]{1,40}/[\w.+-]{1,80};base64,")
+EXPECTED = "expected a data URI (data:image/png;base64,...)"
+
+_semaphore = threading.BoundedSemaphore(MAX_CONCURRENT)
 
 
 def build_demo(classifier: DigitClassifier, corrections: Path | None = Path("corrections")) -> gr.Blocks:
-    """The page, ready for launch() or to be mounted.
+    """Build the page, to be launched or mounted in another application.
 
-    `corrections` is the folder where 'Was it wrong?' keeps pictures; None leaves that out.
+    Args:
+        classifier: The classifier.
+        corrections: The directory in which corrected images are saved; None to offer no corrections.
+
+    Returns:
+        The Gradio Blocks. Its API has the endpoint `/predict`.
     """
 
-    def read(picture: object) -> dict[str, object]:
-        return read_for_page(classifier, picture)
+    def classify(image: object) -> dict[str, object]:
+        return predict_for_page(classifier, image)
 
-    def keep(correction: object) -> dict[str, str]:
+    def save(correction: object) -> dict[str, str]:
         assert corrections is not None
-        return keep_correction(corrections, correction)
+        return save_correction(corrections, correction)
 
     def predict(image: str) -> dict:
-        """Reads a picture.
+        """Classify an image.
 
-        image: the bytes of a picture file as a data URI, data:image/png;base64,...
-        Returns label (the digit, or null where there is none), confidence, and the probabilities of 0 to 9.
+        Args:
+            image: An image file as a data URI, data:image/png;base64,...
+
+        Returns:
+            The label (a digit, or null if the image is rejected), the confidence, and the probabilities of 0 to 9.
         """
         return predict_for_api(classifier, image)
 
-    css = (PAGE / "page.css").read_text("utf-8")
-
-    def part(name: str, script: str = "", fill: dict[str, str] | None = None, **options: Any) -> gr.HTML:
-        markup = (PAGE / f"{name}.html").read_text("utf-8")
-        for place, text in (fill or {}).items():
-            markup = markup.replace(f"@{place}", text)
-        code = script + (PAGE / f"{name}.js").read_text("utf-8")
-        return gr.HTML(html_template=markup, css_template=css, js_on_load=code, apply_default_css=False, **options)
-
     with gr.Blocks(title="digitnet: draw a digit", analytics_enabled=False, fill_width=False) as demo:
-        gr.Markdown("# Draw a digit\nIt is read while you draw.")
+        gr.Markdown("# Draw a digit\nThe prediction updates as you draw.")
         with gr.Row(equal_height=False):
             with gr.Column(min_width=320), gr.Tabs():
                 with gr.Tab("Draw"):
-                    part("pad", server_functions=[read])
-                with gr.Tab("Picture"):
+                    _component("sketchpad", script=_read("canvas.js"), server_functions=[classify])
+                with gr.Tab("Image"):
                     limit = f"const MAX_FILE_BYTES = {MAX_FILE_BYTES};\n"
-                    part("picture", limit, {"examples": _examples()}, server_functions=[read])
+                    _component("upload", limit, {"examples": _example_buttons()}, server_functions=[classify])
             with gr.Column(min_width=320):
-                fill = {
-                    "blank": _png(np.zeros((28, 28), np.uint8)),
-                    "wrong": "hidden" if corrections is None else "",
-                    "folder": _plain(str(corrections)),
-                    "model": _plain(describe(classifier)),
+                values = {
+                    "blank": _png_uri(np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.uint8)),
+                    "hidden": "hidden" if corrections is None else "",
+                    "folder": _escape(str(corrections)),
+                    "model": _escape(describe(classifier)),
                 }
-                part("answer", fill=fill, server_functions=[] if corrections is None else [keep])
-        gr.api(predict, api_name="predict", concurrency_limit=4)
+                _component("prediction", values=values, server_functions=[] if corrections is None else [save])
+        gr.api(predict, api_name="predict", concurrency_limit=MAX_CONCURRENT)
     return demo
 
 
+def _read(name: str) -> str:
+    """Return the text of a static file."""
+    return (STATIC / name).read_text("utf-8")
+
+
+def _component(name: str, script: str = "", values: dict[str, str] | None = None, **options: Any) -> gr.HTML:
+    """Return a component from static/`name`.html and .js; `values` replace "@key" in the markup."""
+    markup = _read(f"{name}.html")
+    for key, text in (values or {}).items():
+        markup = markup.replace(f"@{key}", text)
+    return gr.HTML(
+        html_template=markup,
+        css_template=_read("page.css"),
+        js_on_load=script + _read(f"{name}.js"),
+        apply_default_css=False,
+        **options,
+    )
+
+
 def launch_options() -> dict[str, Any]:
-    """What `launch()` has to be told for a page that stays on this machine: looks, and nothing served but the page."""
+    """Return the arguments of `Blocks.launch` for a page that loads nothing from other servers."""
     return {
-        # The system's fonts: others would be asked for in the network.
+        # Fonts of the system; others would be downloaded.
         "theme": gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
         "show_error": False,
         "enable_monitoring": False,
@@ -98,73 +123,116 @@ def launch_options() -> dict[str, Any]:
         "mcp_server": False,
         "footer_links": [],
         "max_file_size": MAX_FILE_BYTES,
-        "state_session_capacity": 100,  # visitors remembered; nothing here depends on it, and 10,000 take memory
+        "state_session_capacity": 100,  # sessions in memory; the page does not depend on them, the default is 10,000
         "quiet": True,
     }
 
 
 def describe(classifier: DigitClassifier) -> str:
-    """Which model this is, for people."""
+    """Return name, size and accuracy of a classifier's model.
+
+    Args:
+        classifier: The classifier.
+    """
     size = f"{classifier.path.stat().st_size / 1000:,.0f} KB"
     try:
-        known = f", reads {float(classifier.metadata['test_accuracy']):.2%} of MNIST's test set"
-    except (KeyError, ValueError):  # a model from elsewhere
-        known = ""
-    return f"{classifier.path.name} ({size}){known}"
+        accuracy = f", {float(classifier.metadata['test_accuracy']):.2%} accuracy on MNIST's test set"
+    except (KeyError, ValueError):  # another program's model
+        accuracy = ""
+    return f"{classifier.path.name} ({size}){accuracy}"
 
 
-def decode(picture: object) -> np.ndarray | None:
-    """The picture of a data URI as uint8 (H, W, C), None for an empty one. Raises ImageError."""
-    if picture is None or picture == "":
+def decode(image: object) -> np.ndarray | None:
+    """Decode a data URI.
+
+    Args:
+        image: What a client sent.
+
+    Returns:
+        Uint8 (H, W, C), reduced to at most 1600 pixels per side; None if there is no image.
+
+    Raises:
+        ImageError: If it is not the data URI of an image, or too large.
+    """
+    if image is None or image == "":
         return None
-    if not isinstance(picture, str):
-        raise ImageError(f"a picture came as {type(picture).__name__}; wanted a data URI: data:image/png;base64,...")
-    if len(picture) > MAX_BODY_BYTES:
-        raise ImageError(f"a picture came as {len(picture):,} characters; at most {MAX_BODY_BYTES:,} are read")
-    prefix = DATA_URI.match(picture)
+    if not isinstance(image, str):
+        raise ImageError(f"{EXPECTED}, got a {type(image).__name__}")
+    if len(image) > MAX_BODY_BYTES:
+        raise ImageError(f"expected at most {MAX_BODY_BYTES:,} characters, got {len(image):,}")
+    prefix = DATA_URI.match(image)
     if not prefix:
-        raise ImageError(f"a picture came as {picture[:40]!r}; wanted a data URI: data:image/png;base64,...")
+        raise ImageError(f"{EXPECTED}, got {image[:MAX_SHOWN]!r}")
     try:
-        content = base64.b64decode(picture[prefix.end() :], validate=True)
+        content = base64.b64decode(image[prefix.end() :], validate=True)
     except (binascii.Error, ValueError) as error:
-        raise ImageError(f"the picture's base64 is damaged ({error})") from error
-    with READERS:
-        image = load_image(content)
-        factor = -(-max(image.shape[:2]) // MAX_SIDE)
-        if factor == 1:
-            return image
-        small = np.asarray(Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image).reduce(factor))
-        return small.reshape(*small.shape[:2], -1)
+        raise ImageError(f"the image's base64 is damaged ({error})") from error
+    with _semaphore:
+        return _reduce(load_image(content))
 
 
-def read_for_page(classifier: DigitClassifier, picture: object) -> dict[str, object]:
-    """What the page shows of a picture: an `error`, or the digit and all that belongs to it."""
+def _reduce(image: np.ndarray) -> np.ndarray:
+    """Return an image, uint8 (H, W, C), with at most MAX_SIDE pixels per side."""
+    factor = -(-max(image.shape[:2]) // MAX_SIDE)
+    if factor == 1:
+        return image
+    reduced = np.asarray(_to_pil(image).reduce(factor))
+    return reduced.reshape(*reduced.shape[:2], -1)
+
+
+def _to_pil(image: np.ndarray) -> Image.Image:
+    """Return an image, uint8 (H, W, C), as a PIL image."""
+    return Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image)
+
+
+def predict_for_page(classifier: DigitClassifier, image: object) -> dict[str, object]:
+    """Classify an image for the page.
+
+    Args:
+        classifier: The classifier.
+        image: What the page sent: a data URI, or nothing for an empty sketchpad.
+
+    Returns:
+        Label, probabilities, whether the image is blank, the framed image as a data URI, and the time in milliseconds;
+        or an "error".
+    """
     try:
-        image = decode(picture)
+        array = decode(image)
     except ImageError as error:
         return {"error": _sentence(error)}
     start = time.perf_counter()
-    with READERS:
-        prediction = classifier(np.zeros((28, 28), np.uint8) if image is None else image)
+    with _semaphore:
+        prediction = classifier(np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.uint8) if array is None else array)
     return {
         "label": prediction.label,
         "probabilities": prediction.probabilities.tolist(),
         "blank": _is_blank(prediction),
-        "seen": _png(np.rint(prediction.framed * 255).astype(np.uint8)),
+        "framed": _png_uri(np.rint(prediction.framed * 255).astype(np.uint8)),
         "milliseconds": (time.perf_counter() - start) * 1000,
     }
 
 
-def predict_for_api(classifier: DigitClassifier, picture: object) -> dict[str, object]:
-    """What programs get of a picture. Raises gr.Error, whose text they see, where there is none to read."""
+def predict_for_api(classifier: DigitClassifier, image: object) -> dict[str, object]:
+    """Classify an image for a program.
+
+    Args:
+        classifier: The classifier.
+        image: What the program sent: a data URI.
+
+    Returns:
+        Label, confidence and probabilities.
+
+    Raises:
+        gr.Error: If there is no image; the program gets its message.
+    """
     try:
-        image = decode(picture)
+        array = decode(image)
     except ImageError as error:
         raise gr.Error(_sentence(error), print_exception=False) from error
-    if image is None:
-        raise gr.Error("No picture came; wanted a data URI: data:image/png;base64,...", print_exception=False)
-    with READERS:
-        prediction = classifier(image)
+    if array is None:
+        raise gr.Error(f"{EXPECTED}, got no image", print_exception=False)
+    with _semaphore:
+        prediction = classifier(array)
     return {
         "label": prediction.label,
         "confidence": prediction.confidence,
@@ -172,22 +240,27 @@ def predict_for_api(classifier: DigitClassifier, picture: object) -> dict[str, o
     }
 
 
-def keep_correction(folder: Path, correction: object) -> dict[str, str]:
-    """Keeps a picture under the digit it shows, as folder/DIGIT/TIME-HASH.png; `kept`, or an `error`.
+def save_correction(folder: Path, correction: object) -> dict[str, str]:
+    """Save a corrected image as folder/DIGIT/TIME-HASH.png, and remove earlier corrections of the same image.
 
-    What was said of the same picture before goes: the last word counts.
+    Args:
+        folder: The directory of the corrections.
+        correction: What the page sent: a list of a data URI and a digit.
+
+    Returns:
+        The path as "saved", or an "error".
     """
     try:
-        picture, digit = correction if isinstance(correction, list) and len(correction) == 2 else (None, None)
+        image, digit = correction if isinstance(correction, list) and len(correction) == 2 else (None, None)
         if type(digit) is not int or not 0 <= digit <= 9:
-            raise ImageError(f"a correction came as {str(correction)[:40]!r}; wanted a picture and a digit")
-        image = decode(picture)
-        if image is None:
-            raise ImageError("there is no picture to keep yet")
+            raise ImageError(f"expected an image and a digit, got {str(correction)[:MAX_SHOWN]!r}")
+        array = decode(image)
+        if array is None:
+            raise ImageError("there is no image to save")
     except ImageError as error:
         return {"error": _sentence(error)}
     buffer = io.BytesIO()
-    Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image).save(buffer, "PNG")
+    _to_pil(array).save(buffer, "PNG")
     content = buffer.getvalue()
     digest = hashlib.sha256(content).hexdigest()[:12]
     path = folder / str(digit) / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{digest}.png"
@@ -197,35 +270,38 @@ def keep_correction(folder: Path, correction: object) -> dict[str, str]:
             if earlier != path:
                 earlier.unlink(missing_ok=True)
     except OSError as error:
-        return {"error": f"Not kept: {error.strerror}."}
-    return {"kept": str(path)}
+        return {"error": f"Not saved: {error.strerror}."}
+    return {"saved": str(path)}
 
 
-def _plain(text: str) -> str:
-    """As text in a template, which would replace ${...} and {{...}}."""
+def _escape(text: str) -> str:
+    """Return text for a template, in which ${...} and {{...}} would be replaced."""
     return html.escape(text).replace("$", "&#36;").replace("{", "&#123;")
 
 
 def _is_blank(prediction: Prediction) -> bool:
+    """Return whether the image has no ink."""
     return not prediction.framed.any()
 
 
 def _sentence(error: Exception) -> str:
+    """Return the message of an error as a sentence."""
     text = str(error).replace("the bytes: ", "", 1)
     return text[:1].upper() + text[1:] + ("" if text.endswith("...") else ".")
 
 
-def _png(grey: np.ndarray) -> str:
+def _png_uri(gray: np.ndarray) -> str:
+    """Return a grayscale image, uint8 (H, W), as the data URI of a PNG file."""
     buffer = io.BytesIO()
-    Image.fromarray(grey).save(buffer, "PNG")
+    Image.fromarray(gray).save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _examples() -> str:
-    """Ten buttons, each with a digit of the strip of ten."""
-    strip = np.asarray(Image.open(PAGE / "examples.png").convert("L"))  # (28, 280)
+def _example_buttons() -> str:
+    """Return a button for each of the ten digits of examples.png, (28, 280)."""
+    strip = np.asarray(Image.open(io.BytesIO((STATIC / "examples.png").read_bytes())).convert("L"))
+    uris = [_png_uri(digit) for digit in np.split(strip, 10, axis=1)]
     return "".join(
-        f'<button type="button" aria-label="Example {digit}"><img src="{_png(strip[:, 28 * digit : 28 * (digit + 1)])}"'
-        f' alt=""></button>'
-        for digit in range(10)
+        f'<button type="button" aria-label="Example {digit}"><img src="{uri}" alt=""></button>'
+        for digit, uri in enumerate(uris)
     )

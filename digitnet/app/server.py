@@ -1,4 +1,4 @@
-"""What stands between the sketchpad and its visitors: whom it answers, how much it reads, what a page may load."""
+"""Request checks for the sketchpad: who gets a response, how much is read, and what a page may load."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -9,107 +9,136 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# Gradio's page has scripts and styles within it, and makes functions of text; all else comes from this server alone.
-CONTENT_POLICY = (
+# Gradio's page has inline scripts and styles, and creates functions from text. All else comes from this server.
+CONTENT_SECURITY_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline';"
     " img-src 'self' data: blob:; media-src 'self' blob:; font-src 'self' data:; connect-src 'self'; object-src 'none'"
 )
-FORBIDDEN = (b"FileData", b"\\u", b"\0")  # in a body, the longest first: see CheckedBody
-LOOPBACK = ("127.0.0.1", "localhost")  # Gradio asks itself there whether it has started
+FORBIDDEN = (b"FileData", b"\\u", b"\0")  # in a request body, the longest first; see BodyMiddleware
+LOOPBACK = ("127.0.0.1", "localhost")  # Gradio sends a request there to find out whether it has started
+UPLOAD_PATH = "/upload"
 
 
-def middleware(hosts: Sequence[str], most_body: int) -> list[Middleware]:
-    """For an ASGI application: answer to `hosts` and this machine alone (to all where none is named), to no page from
-    elsewhere, take no uploads, and read at most `most_body` bytes of a request."""
-    limits = [Middleware(OwnPagesOnly), Middleware(CheckedBody, most_body=most_body), Middleware(ContentPolicy)]
-    return [Middleware(TrustedHostMiddleware, allowed_hosts=[*hosts, *LOOPBACK]), *limits] if hosts else limits
+def middleware(hosts: Sequence[str], max_body_bytes: int) -> list[Middleware]:
+    """Return the request checks for an ASGI application.
+
+    Args:
+        hosts: The host names to respond to, in addition to this machine's; if empty, all names.
+        max_body_bytes: Maximum size of a request body.
+
+    Returns:
+        Middleware for Starlette: it accepts requests of its own pages only, no uploads, and limited bodies.
+    """
+    checks = [
+        Middleware(SameOriginMiddleware),
+        Middleware(BodyMiddleware, max_body_bytes=max_body_bytes),
+        Middleware(HeadersMiddleware),
+    ]
+    return [Middleware(TrustedHostMiddleware, allowed_hosts=[*hosts, *LOOPBACK]), *checks] if hosts else checks
 
 
-class OwnPagesOnly:
-    """Answers 403 to what a page of another site sends, and to uploads, which the sketchpad has no use for."""
+class SameOriginMiddleware:
+    """Respond with 403 to requests from pages of other sites, and to uploads, which the sketchpad does not use.
+
+    Args:
+        app: The application behind it.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or refuse it."""
         if scope["type"] == "http" and scope["method"] == "POST":
             headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-            # A server in front may ask under another name; what a page may not set it may add.
+            # A reverse proxy may use another host name and add the original one.
             own = {headers.get("host"), headers.get("x-forwarded-host")}
             if "origin" in headers and urlsplit(headers["origin"]).netloc not in own:
-                return await PlainTextResponse("This is for the app's own pages.", 403)(scope, receive, send)
-            if scope["path"].rstrip("/").endswith("/upload"):
-                return await PlainTextResponse("No uploads: send a data URI.", 403)(scope, receive, send)
+                return await PlainTextResponse("Only pages of this app may send requests.", 403)(scope, receive, send)
+            if scope["path"].rstrip("/").endswith(UPLOAD_PATH):
+                return await PlainTextResponse("Uploads are disabled: send a data URI.", 403)(scope, receive, send)
         await self.app(scope, receive, send)
 
 
-class CheckedBody:
-    """Answers 413 to a body larger than `most_body` bytes, before it is in memory, and 400 to one with a file payload.
+class BodyMiddleware:
+    """Respond with 413 to a body that is too large, before it is in memory, and with 400 to one with a file payload.
 
-    Gradio copies, or fetches, the file that a payload names before any handler sees it, on several of its routes; the
-    sketchpad takes none. Refused too is what could spell the payload's name otherwise, and neither a data URI nor
-    what Gradio's clients add has: escapes by number, and the zero bytes of UTF-16 and UTF-32, which JSON may come in.
+    Gradio copies or downloads the file that a payload names before a handler is called, on several of its routes; the
+    sketchpad uses none. What could spell the payload's name in another way is refused, too: numeric escapes, and the
+    zero bytes of JSON in UTF-16 and UTF-32. Neither data URIs nor Gradio's clients contain them.
+
+    Args:
+        app: The application behind it.
+        max_body_bytes: Maximum size of a request body.
     """
 
-    def __init__(self, app: ASGIApp, most_body: int) -> None:
-        self.app, self.most_body = app, most_body
+    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+        self.app, self.max_body_bytes = app, max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or refuse it."""
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        said = dict(scope["headers"]).get(b"content-length", b"0")
-        too_large = PlainTextResponse(f"The request is too large; at most {self.most_body:,} bytes are read.", 413)
-        if not said.isdigit() or int(said) > self.most_body:
-            return await too_large(scope, receive, send)
-        read, tail, started = 0, b"", False
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        if not declared.isdigit() or int(declared) > self.max_body_bytes:
+            return await self._too_large()(scope, receive, send)
+        size, tail, started = 0, b"", False
         refusal: PlainTextResponse | None = None
 
-        async def checked() -> Message:
-            nonlocal read, tail, refusal
+        async def receive_checked() -> Message:
+            nonlocal size, tail, refusal
             message = await receive()
-            part = message.get("body", b"")
-            read += len(part)
-            tail = tail[-len(FORBIDDEN[0]) :] + part
-            if read > self.most_body:  # sent in chunks, without saying how much
-                refusal = too_large
+            content = message.get("body", b"")
+            size += len(content)
+            tail = tail[-len(FORBIDDEN[0]) :] + content
+            if size > self.max_body_bytes:  # a chunked body, of undeclared size
+                refusal = self._too_large()
             elif any(word in tail for word in FORBIDDEN):
                 refusal = PlainTextResponse(
-                    "No file payloads: send a data URI, data:image/png;base64,..., in JSON as UTF-8", 400
+                    "File payloads are disabled: send a data URI, data:image/png;base64,..., in JSON as UTF-8", 400
                 )
             if refusal:
-                raise RefusedError
+                raise _RefusedError
             return message
 
-        async def noted(message: Message) -> None:
+        async def send_unless_refused(message: Message) -> None:
             nonlocal started
-            if not refusal:  # else it is what the application makes of half a request
+            if not refusal:  # otherwise it is the application's response to an incomplete request
                 started = True
                 await send(message)
 
-        with suppress(RefusedError):
-            await self.app(scope, checked, noted)
+        with suppress(_RefusedError):
+            await self.app(scope, receive_checked, send_unless_refused)
         if refusal and not started:
             await refusal(scope, receive, send)
 
+    def _too_large(self) -> PlainTextResponse:
+        """Return the response to a body that is too large."""
+        return PlainTextResponse(f"expected a request of at most {self.max_body_bytes:,} bytes, got more", 413)
 
-class RefusedError(Exception):
-    pass
+
+class _RefusedError(Exception):
+    """Ends the processing of a request that is refused."""
 
 
-class ContentPolicy:
-    """Tells the browser to load nothing from elsewhere."""
+class HeadersMiddleware:
+    """Add headers that allow a page to load content of this server only.
+
+    Args:
+        app: The application behind it.
+    """
+
+    HEADERS = ((b"content-security-policy", CONTENT_SECURITY_POLICY.encode()), (b"x-content-type-options", b"nosniff"))
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def with_policy(message: Message) -> None:
+        """Pass the request on and add the headers to the response."""
+
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = [
-                    (b"content-security-policy", CONTENT_POLICY.encode()),
-                    (b"x-content-type-options", b"nosniff"),
-                ]
-                message = {**message, "headers": [*message["headers"], *headers]}
+                message = {**message, "headers": [*message["headers"], *self.HEADERS]}
             await send(message)
 
-        await self.app(scope, receive, with_policy)
+        await self.app(scope, receive, send_with_headers)

@@ -1,4 +1,4 @@
-"""What the sketchpad's handlers make of what a client sends: pictures, and all that is none."""
+"""The handlers of the sketchpad, with images and with everything else that a client may send."""
 
 import base64
 import io
@@ -24,9 +24,9 @@ from digitnet import DigitClassifier  # noqa: E402
 from digitnet.app.demo import (  # noqa: E402
     decode,
     describe,
-    keep_correction,
     predict_for_api,
-    read_for_page,
+    predict_for_page,
+    save_correction,
 )
 from digitnet.app.server import middleware  # noqa: E402
 
@@ -59,26 +59,26 @@ def bomb(side: int) -> bytes:
 
 
 BAD = {
-    "a text file named .png": (uri(b"this is no picture"), "not a picture in one of the formats"),
-    "an empty file": ("data:image/png;base64,", "empty, no picture"),
+    "a text file named .png": (uri(b"this is not an image"), "not an image in one of the formats"),
+    "an empty file": ("data:image/png;base64,", "the file is empty"),
     "a truncated PNG": (uri(saved(one())[:200]), "damaged"),
-    "12000 x 12000 pixels in 17 KB": (uri(bomb(12000)), "at most 25,000,000 are read"),
-    "SVG": (uri(b"<svg xmlns='http://www.w3.org/2000/svg'/>", "image/svg+xml"), "not a picture in one of the formats"),
-    "100 MB": ("data:image/png;base64," + "A" * 133_000_000, "133,000,022 characters; at most"),
-    "80 MB that are no data URI": ("A" * 80_000_000, "80,000,000 characters; at most"),
+    "12000 x 12000 pixels in 17 KB": (uri(bomb(12000)), "at most 25,000,000 pixels"),
+    "SVG": (uri(b"<svg xmlns='http://www.w3.org/2000/svg'/>", "image/svg+xml"), "not an image in one of the formats"),
+    "100 MB": ("data:image/png;base64," + "A" * 133_000_000, "characters, got 133,000,022"),
+    "80 MB without a prefix": ("A" * 80_000_000, "characters, got 80,000,000"),
     "no base64": ("data:image/png;base64,%%%", "base64 is damaged"),
-    "/etc/passwd": ("/etc/passwd", "'/etc/passwd'; wanted a data uri"),
-    "../": ("../../etc/passwd", "wanted a data uri"),
-    "a file of the app's": (__file__, "wanted a data uri"),
-    "file://": ("file:///etc/passwd", "wanted a data uri"),
-    "http URL": ("http://127.0.0.1:1/a.png", "wanted a data uri"),
-    "a file payload without meta": ({"path": "/etc/passwd"}, "came as dict; wanted a data uri"),
-    "a file payload": ({"path": __file__, "meta": {"_type": "gradio.FileData"}}, "came as dict"),
-    "a number": (7, "came as int"),
-    "a list": ([1, 2], "came as list"),
-    "true": (True, "came as bool"),
+    "/etc/passwd": ("/etc/passwd", "expected a data uri (data:image/png;base64,...), got '/etc/passwd'"),
+    "../": ("../../etc/passwd", "expected a data uri"),
+    "a file of the app's": (__file__, "expected a data uri"),
+    "file://": ("file:///etc/passwd", "expected a data uri"),
+    "http URL": ("http://127.0.0.1:1/a.png", "expected a data uri"),
+    "a file payload without meta": ({"path": "/etc/passwd"}, "got a dict"),
+    "a file payload": ({"path": __file__, "meta": {"_type": "gradio.FileData"}}, "got a dict"),
+    "a number": (7, "got a int"),
+    "a list": ([1, 2], "got a list"),
+    "true": (True, "got a bool"),
 }
-each_bad_picture = pytest.mark.parametrize("name", BAD)
+each_bad_image = pytest.mark.parametrize("name", BAD)
 
 
 @pytest.fixture(scope="module")
@@ -86,86 +86,86 @@ def classifier():
     return DigitClassifier()
 
 
-@each_bad_picture
-def test_the_page_says_what_is_wrong_with_what_is_no_picture(classifier, name):
-    sent, says = BAD[name]
-    answer = read_for_page(classifier, sent)
-    assert answer.keys() == {"error"}
-    assert says in answer["error"].lower()
-    assert len(answer["error"]) < 300
-    assert read_for_page(classifier, uri(saved(one())))["label"] == 1  # and goes on
+@each_bad_image
+def test_the_page_reports_why_an_input_is_not_an_image(classifier, name):
+    sent, expected = BAD[name]
+    response = predict_for_page(classifier, sent)
+    assert response.keys() == {"error"}
+    assert expected in response["error"].lower()
+    assert len(response["error"]) < 300
+    assert predict_for_page(classifier, uri(saved(one())))["label"] == 1
 
 
-@each_bad_picture
-def test_the_api_says_it_too(classifier, name):
-    sent, says = BAD[name]
+@each_bad_image
+def test_the_api_reports_it_too(classifier, name):
+    sent, expected = BAD[name]
     with pytest.raises(gr.Error) as error:
         predict_for_api(classifier, sent)
-    assert says in error.value.message.lower()
+    assert expected in error.value.message.lower()
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "1", "LA", "I;16"])
-def test_pictures_of_every_ordinary_kind_are_read(classifier, mode):
+def test_images_of_every_common_type_are_classified(classifier, mode):
     image = Image.fromarray(np.asarray(one()).astype(np.uint16) * 257) if mode == "I;16" else one(mode)
-    assert read_for_page(classifier, uri(saved(image)))["label"] == 1
+    assert predict_for_page(classifier, uri(saved(image)))["label"] == 1
 
 
-def test_other_formats_are_read_and_an_animated_gif_by_its_first_picture(classifier):
-    assert read_for_page(classifier, uri(saved(one("CMYK"), "JPEG"), "image/jpeg"))["label"] == 1
+def test_other_formats_are_classified_and_an_animated_gif_by_its_first_image(classifier):
+    assert predict_for_page(classifier, uri(saved(one("CMYK"), "JPEG"), "image/jpeg"))["label"] == 1
     blank = Image.new("L", (280, 280), 255)
     gif = saved(one(), "GIF", save_all=True, append_images=[blank])
-    assert read_for_page(classifier, uri(gif, "image/gif"))["label"] == 1
+    assert predict_for_page(classifier, uri(gif, "image/gif"))["label"] == 1
 
 
-def test_a_large_picture_is_shrunk_before_it_is_read(classifier):
+def test_a_large_image_is_reduced(classifier):
     large = one("RGB").resize((4800, 4800))
     assert decode(uri(saved(large))).shape == (1600, 1600, 3)
     assert decode(uri(saved(large.convert("L")))).shape == (1600, 1600, 1)
-    assert read_for_page(classifier, uri(saved(large)))["label"] == 1
+    assert predict_for_page(classifier, uri(saved(large)))["label"] == 1
 
 
 @pytest.mark.parametrize("nothing", [None, ""])
-def test_an_empty_pad_is_blank_and_no_error(classifier, nothing):
-    answer = read_for_page(classifier, nothing)
-    assert answer["blank"]
-    assert answer["label"] is None
-    assert answer["probabilities"] == pytest.approx([0.1] * 10)
+def test_an_empty_sketchpad_is_blank_and_not_an_error(classifier, nothing):
+    response = predict_for_page(classifier, nothing)
+    assert response["blank"]
+    assert response["label"] is None
+    assert response["probabilities"] == pytest.approx([0.1] * 10)
 
 
-@pytest.mark.parametrize("picture", [Image.new("L", (1, 1)), Image.new("L", (9, 9), 255), Image.new("L", (90, 70), 0)])
-def test_one_pixel_all_white_and_all_black_are_blank(classifier, picture):
-    assert read_for_page(classifier, uri(saved(picture)))["blank"]
+@pytest.mark.parametrize("image", [Image.new("L", (1, 1)), Image.new("L", (9, 9), 255), Image.new("L", (90, 70), 0)])
+def test_one_pixel_all_white_and_all_black_are_blank(classifier, image):
+    assert predict_for_page(classifier, uri(saved(image)))["blank"]
 
 
-def test_what_the_network_sees_is_an_exact_28_by_28_picture(classifier):
-    answer = read_for_page(classifier, uri(saved(one())))
+def test_the_framed_image_is_sent_exactly(classifier):
+    response = predict_for_page(classifier, uri(saved(one())))
     framed = classifier(one()).framed
-    assert (decode(answer["seen"])[:, :, 0] == np.rint(framed * 255)).all()
+    assert (decode(response["framed"])[:, :, 0] == np.rint(framed * 255)).all()
 
 
-def test_the_api_gives_what_the_classifier_gives(classifier):
-    answer, prediction = predict_for_api(classifier, uri(saved(one()))), classifier(one())
-    assert answer["label"] == prediction.label
-    assert answer["probabilities"] == pytest.approx(prediction.probabilities.tolist())
+def test_the_api_predicts_as_the_classifier(classifier):
+    response, prediction = predict_for_api(classifier, uri(saved(one()))), classifier(one())
+    assert response["label"] == prediction.label
+    assert response["probabilities"] == pytest.approx(prediction.probabilities.tolist())
 
 
-def test_the_api_wants_a_picture(classifier):
-    with pytest.raises(gr.Error, match="No picture came"):
+def test_the_api_requires_an_image(classifier):
+    with pytest.raises(gr.Error, match="got no image"):
         predict_for_api(classifier, "")
 
 
-def test_a_correction_is_kept_as_the_picture_it_was(tmp_path, classifier):
-    kept = keep_correction(tmp_path / "corrections", [uri(saved(one())), 7])["kept"]
+def test_a_correction_is_saved_as_the_same_image(tmp_path, classifier):
+    path = save_correction(tmp_path / "corrections", [uri(saved(one())), 7])["saved"]
     assert (tmp_path / "corrections" / "7").iterdir()
-    assert (np.asarray(Image.open(kept)) == np.asarray(one())).all()
-    assert kept.startswith(str(tmp_path / "corrections" / "7"))
+    assert (np.asarray(Image.open(path)) == np.asarray(one())).all()
+    assert path.startswith(str(tmp_path / "corrections" / "7"))
 
 
-def test_of_two_corrections_of_one_picture_the_last_counts(tmp_path):
-    other = keep_correction(tmp_path, [uri(saved(one().transpose(Image.Transpose.ROTATE_90))), 4])["kept"]
+def test_the_last_of_several_corrections_of_an_image_counts(tmp_path):
+    other = save_correction(tmp_path, [uri(saved(one().transpose(Image.Transpose.ROTATE_90))), 4])["saved"]
     for digit in (4, 7, 7):
-        kept = keep_correction(tmp_path, [uri(saved(one())), digit])["kept"]
-    assert sorted(map(str, tmp_path.rglob("*.png"))) == sorted([other, kept])
+        path = save_correction(tmp_path, [uri(saved(one())), digit])["saved"]
+    assert sorted(map(str, tmp_path.rglob("*.png"))) == sorted([other, path])
 
 
 @pytest.mark.parametrize(
@@ -173,25 +173,25 @@ def test_of_two_corrections_of_one_picture_the_last_counts(tmp_path):
     [None, 3, [], ["x"], [None, 3], ["", 3], [uri(b"x"), 3]]
     + [[uri(saved(one())), digit] for digit in (10, -1, "3", 3.0, True, None, "../../x")],
 )
-def test_what_is_no_correction_is_not_kept(tmp_path, sent):
-    assert "error" in keep_correction(tmp_path / "corrections", sent)
+def test_an_invalid_correction_is_not_saved(tmp_path, sent):
+    assert "error" in save_correction(tmp_path / "corrections", sent)
     assert not (tmp_path / "corrections").exists()
 
 
-def test_a_folder_that_cannot_be_written_to_is_said(tmp_path):
+def test_a_directory_that_cannot_be_written_is_reported(tmp_path):
     (tmp_path / "corrections").write_text("a file")
-    assert "Not kept" in keep_correction(tmp_path / "corrections", [uri(saved(one())), 3])["error"]
+    assert "Not saved" in save_correction(tmp_path / "corrections", [uri(saved(one())), 3])["error"]
 
 
-def test_the_page_says_which_model_it_runs(classifier):
+def test_the_page_describes_the_model(classifier):
     assert describe(classifier).startswith("digitnet.onnx (")
-    assert "of MNIST's test set" in describe(classifier)
+    assert "accuracy on MNIST's test set" in describe(classifier)
     for metadata in ({}, {"test_accuracy": "unknown"}):
         assert "MNIST" not in describe(SimpleNamespace(path=classifier.path, metadata=metadata))
 
 
-def answer_markup(corrections: str) -> str:
-    """Of the page's part that offers corrections; in a process of its own, since Gradio leaves an event loop open."""
+def response_markup(corrections: str) -> str:
+    """Return the page's markup, from a process of its own, because Gradio leaves an event loop open."""
     program = (
         "import sys; from pathlib import Path; from digitnet import DigitClassifier\n"
         "from digitnet.app.demo import build_demo\n"
@@ -203,12 +203,12 @@ def answer_markup(corrections: str) -> str:
 
 
 def test_without_corrections_the_page_does_not_offer_them():
-    assert 'aria-label="Was it wrong?" hidden' in answer_markup("")
-    assert 'aria-label="Was it wrong?" >' in answer_markup("corrections")
+    assert 'aria-label="Correct the prediction" hidden' in response_markup("")
+    assert 'aria-label="Correct the prediction" >' in response_markup("corrections")
 
 
-def test_the_folders_name_is_text_and_no_template():
-    assert "in a&#36;&#123;1}. " in answer_markup("a${1}")
+def test_the_name_of_the_directory_is_not_a_template():
+    assert "in a&#36;&#123;1} " in response_markup("a${1}")
 
 
 def test_the_app_imports_no_torch():
@@ -216,7 +216,7 @@ def test_the_app_imports_no_torch():
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
 
 
-# --- serve.py ---------------------------------------------------------------------------------------------------------
+# --- Request checks ---
 
 
 async def echo(request):
@@ -229,7 +229,7 @@ def client():
 
     def make(hosts=()):
         app = Starlette(
-            routes=[Route("/", echo, methods=["GET", "POST"])], middleware=middleware(hosts, most_body=1000)
+            routes=[Route("/", echo, methods=["GET", "POST"])], middleware=middleware(hosts, max_body_bytes=1000)
         )
         return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://digits.example")
 
@@ -250,21 +250,21 @@ def test_a_body_within_the_limit_passes(client):
     assert ask(client(), content=b"x" * 1000).text == "1000"
 
 
-def test_a_larger_body_is_refused_whether_it_says_so_or_not(client):
+def test_a_larger_body_is_refused_whether_its_size_is_declared_or_not(client):
     async def chunks():
         for _ in range(20):
             yield b"x" * 100
 
     for content in (b"x" * 1001, chunks()):
-        answer = ask(client(), content=content)
-        assert answer.status_code == 413
-        assert "1,000 bytes" in answer.text
+        response = ask(client(), content=content)
+        assert response.status_code == 413
+        assert "1,000 bytes" in response.text
 
 
-def test_every_answer_carries_a_content_policy(client):
+def test_every_response_has_a_content_security_policy(client):
     assert "default-src 'self'" in ask(client()).headers["content-security-policy"]
 
 
-def test_other_hosts_get_no_answer_where_hosts_are_named(client):
+def test_other_hosts_are_refused_if_hosts_are_named(client):
     assert ask(client(["digits.example"])).status_code == 200
     assert ask(client(["other.example"])).status_code == 400

@@ -1,4 +1,4 @@
-"""The sketchpad as people meet it: a real server, a real browser, real programs that call it."""
+"""The sketchpad with a real server, a real browser, and real programs that call it."""
 
 import base64
 import io
@@ -23,8 +23,8 @@ pytestmark = pytest.mark.slow
 
 pytest.importorskip("gradio", reason="needs Gradio: pip install '.[app]'")
 
-PATH = str(ROOT)  # what the app is imported from
-NO_DIGIT = "\N{EN DASH}"
+PATH = str(ROOT)  # from which the app is imported
+REJECTED = "\N{EN DASH}"
 ONE = [[(0.5, 0.2), (0.48, 0.8)]]
 SEVEN = [[(0.28, 0.25), (0.7, 0.24), (0.55, 0.5), (0.42, 0.8)]]
 JSON = {"Content-Type": "application/json"}
@@ -32,7 +32,7 @@ ZERO = [[(0.5 + 0.2 * np.sin(t), 0.5 - 0.28 * np.cos(t)) for t in np.linspace(0,
 
 
 class App:
-    """`python app.py` as a process of its own, in a folder of its own."""
+    """`python app.py` in a process and a directory of its own."""
 
     def __init__(self, folder: Path, *options: str) -> None:
         with socket.socket() as free:
@@ -44,12 +44,12 @@ class App:
             cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             env={**os.environ, "PYTHONPATH": PATH},
         )  # fmt: skip
-        self.said = ""
+        self.output = ""
         assert self.process.stdout is not None
-        while "Open http" not in self.said:
+        while "Open http" not in self.output:
             line = self.process.stdout.readline()
-            assert line, f"the app ended: {self.said}"
-            self.said += line
+            assert line, f"the app ended: {self.output}"
+            self.output += line
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGINT)
@@ -96,58 +96,58 @@ def status(page) -> str:
     return page.locator(".status").inner_text()
 
 
-def seen(page) -> np.ndarray:
-    source = page.get_by_test_id("seen").get_attribute("src")
+def framed(page) -> np.ndarray:
+    source = page.get_by_test_id("framed").get_attribute("src")
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))))
 
 
 def settled(page) -> np.ndarray:
-    """What is seen once all is answered that was drawn: for a second nothing changes."""
+    """Return the framed image after it has not changed for a second."""
     page.evaluate("() => { window.last = null; }")
     page.wait_for_function(
         """() => {
-            const { src } = document.querySelector("[data-testid=seen]");
+            const { src } = document.querySelector("[data-testid=framed]");
             if (window.last?.src !== src) window.last = { src, since: performance.now() };
             return performance.now() - window.last.since > 1000;
         }"""
     )
-    return seen(page)
+    return framed(page)
 
 
-def test_a_page_without_a_drawing_says_so(page):
-    shows(page, NO_DIGIT)
+def test_an_empty_sketchpad_is_described(page):
+    shows(page, REJECTED)
     assert status(page) == "Nothing drawn yet"
     assert page.locator(".bars li").count() == 10
-    assert not seen(page).any()
-    assert "of MNIST's test set" in page.locator(".model").inner_text()
+    assert not framed(page).any()
+    assert "accuracy on MNIST's test set" in page.locator(".model").inner_text()
 
 
 @pytest.mark.parametrize(("strokes", "digit"), [(ONE, "1"), (ZERO, "0"), (SEVEN, "7")])
-def test_a_drawn_digit_is_read_with_how_sure_that_is(page, strokes, digit):
+def test_a_drawn_digit_is_classified_with_its_confidence(page, strokes, digit):
     draw(page, strokes)
     shows(page, digit)
-    assert re.fullmatch(r"\d+\.\d % sure", status(page))
+    assert re.fullmatch(r"\d+\.\d % confidence", status(page))
     assert page.locator(".bars li.first b").inner_text() == digit
-    assert seen(page).shape == (28, 28)
-    assert seen(page).max() == 255
+    assert framed(page).shape == (28, 28)
+    assert framed(page).max() == 255
     assert re.search(r"[\d.]+ ms", page.locator(".model").inner_text())
 
 
-def test_it_is_read_before_the_pen_is_up(page):
+def test_the_prediction_updates_before_pen_up(page):
     draw(page, ONE, pen_up=False)
     shows(page, "1")
     page.mouse.up()
 
 
-def test_a_dot_shows_and_is_read(page):
+def test_a_dot_is_drawn_and_classified(page):
     box = page.locator("canvas:visible").bounding_box()
     page.mouse.click(box["x"] + 100, box["y"] + 100)
     page.wait_for_function("() => document.querySelector('.status').textContent !== 'Nothing drawn yet'")
-    assert ink_on_pad(page) > 100
-    assert seen(page).any()
+    assert ink_on_canvas(page) > 100
+    assert framed(page).any()
 
 
-def test_undo_takes_back_a_stroke_by_button_and_by_key(page):
+def test_undo_removes_a_stroke_by_button_and_by_key(page):
     draw(page, ONE)
     shows(page, "1")
     one = settled(page)
@@ -157,27 +157,27 @@ def test_undo_takes_back_a_stroke_by_button_and_by_key(page):
     assert (settled(page) == one).all()
     shows(page, "1")
     page.keyboard.press("Control+z")
-    shows(page, NO_DIGIT)
+    shows(page, REJECTED)
     assert status(page) == "Nothing drawn yet"
     assert page.get_by_role("button", name="Undo").is_disabled()
-    assert page.evaluate("document.activeElement.className") == "width"  # the keyboard's place is near, not lost
+    assert page.evaluate("document.activeElement.className") == "width"  # the keyboard focus is not lost
 
 
-def test_what_is_no_digit_is_said_with_the_bars_still_there(page):
+def test_a_non_digit_is_rejected_with_the_bars_still_shown(page):
     draw(page, [[(0.5, 0.15), (0.5, 0.85)], [(0.2, 0.3), (0.8, 0.7)], [(0.8, 0.3), (0.2, 0.7)]])  # an asterisk
     settled(page)
     assert status(page) == "This does not look like a digit"
-    shows(page, NO_DIGIT)
-    shares = [float(text.removesuffix(" %")) for text in page.locator(".bars span").all_inner_texts()]
-    assert len(shares) == 10
-    assert sum(shares) == pytest.approx(100, abs=0.5)
+    shows(page, REJECTED)
+    fractions = [float(text.removesuffix(" %")) for text in page.locator(".bars span").all_inner_texts()]
+    assert len(fractions) == 10
+    assert sum(fractions) == pytest.approx(100, abs=0.5)
 
 
 def test_after_clear_another_digit_can_be_drawn(page):
     draw(page, ONE)
     shows(page, "1")
     page.get_by_role("button", name="Clear").click()
-    shows(page, NO_DIGIT)
+    shows(page, REJECTED)
     draw(page, ZERO)
     shows(page, "0")
 
@@ -188,30 +188,41 @@ def test_clear_during_a_stroke_ends_it(page):
     page.keyboard.press("Enter")
     page.mouse.move(300, 300, steps=5)
     page.mouse.up()
-    shows(page, NO_DIGIT)
+    shows(page, REJECTED)
     draw(page, ZERO)
     shows(page, "0")
 
 
-def test_an_answer_that_comes_late_does_not_show_on_the_other_tab(page):
+def test_a_late_prediction_is_not_shown_on_the_other_tab(page):
     draw(page, ONE)
     shows(page, "1")
-    page.get_by_role("tab", name="Picture").click()
+    page.get_by_role("tab", name="Image").click()
     page.get_by_role("button", name="Example 6").wait_for()
-    page.route("**/component_server*", lambda route: (time.sleep(1), route.continue_()))
+    page.evaluate(
+        """() => {
+            const send = window.fetch;
+            window.delayed = 0;
+            window.fetch = async (...args) => {
+                if (!String(args[0]?.url ?? args[0]).includes("component_server")) return send(...args);
+                window.delayed += 1;
+                await new Promise((resume) => setTimeout(resume, 1000));
+                return send(...args);
+            };
+        }"""
+    )
     page.get_by_role("button", name="Example 6").click()
     page.get_by_role("tab", name="Draw").click()
     shows(page, "1")
     page.wait_for_timeout(1800)
     shows(page, "1")
-    page.unroute_all(behavior="wait")
-    page.get_by_role("tab", name="Picture").click()
+    assert page.evaluate("window.delayed") == 1
+    page.get_by_role("tab", name="Image").click()
     shows(page, "6")
 
 
-def test_where_the_app_was_stopped_the_page_says_so(browser, tmp_path):
+def test_the_page_reports_that_the_app_was_stopped(browser, tmp_path):
     app = App(tmp_path)
-    page = browser.new_page()  # its failing requests are errors on the console, and wanted here
+    page = browser.new_page()  # its failing requests are errors on the console, as expected here
     page.goto(app.url)
     page.get_by_role("button", name="Clear").wait_for()
     draw(page, ONE)
@@ -219,13 +230,13 @@ def test_where_the_app_was_stopped_the_page_says_so(browser, tmp_path):
     app.stop()
     app.process.stdout.close()
     draw(page, [[(0.2, 0.5), (0.8, 0.5)]])
-    page.get_by_text("No answer: has the app been stopped?").wait_for()
-    shows(page, NO_DIGIT)
+    page.get_by_text("No response: was the app stopped?").wait_for()
+    shows(page, REJECTED)
     assert page.get_by_role("button", name="It is a 4").is_disabled()
     page.close()
 
 
-def test_a_stroke_may_leave_the_square_and_come_back(page):
+def test_a_stroke_may_leave_the_canvas_and_return(page):
     draw(page, [[(0.5, 0.15), (0.5, 1.1), (0.6, 1.15), (0.5, 0.9)]])
     shows(page, "1")
 
@@ -233,19 +244,19 @@ def test_a_stroke_may_leave_the_square_and_come_back(page):
 def test_the_pen_can_be_made_wider(page):
     draw(page, ONE)
     shows(page, "1")
-    thin = page.evaluate("() => document.querySelector('canvas').toDataURL().length") and ink_on_pad(page)
+    thin = page.evaluate("() => document.querySelector('canvas').toDataURL().length") and ink_on_canvas(page)
     page.get_by_role("button", name="Clear").click()
     page.get_by_label("Pen width").fill("14")
     draw(page, ONE)
-    assert ink_on_pad(page) > 1.5 * thin
+    assert ink_on_canvas(page) > 1.5 * thin
 
 
-def ink_on_pad(page) -> int:
+def ink_on_canvas(page) -> int:
     page.wait_for_timeout(200)
     return page.evaluate(
         """() => {
-            const pad = document.querySelector("canvas");
-            const { data } = pad.getContext("2d").getImageData(0, 0, pad.width, pad.height);
+            const canvas = document.querySelector("canvas");
+            const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
             return data.filter((level, i) => i % 4 === 0 && level < 128).length;
         }"""
     )
@@ -268,31 +279,31 @@ def test_a_finger_draws_on_a_phone_and_does_not_scroll_the_page(pages, app):
     assert page.evaluate("() => scrollY") == 0
 
 
-def test_the_page_is_dark_where_the_system_is_and_the_paper_stays_white(pages, app):
+def test_the_page_follows_the_dark_mode_and_the_canvas_stays_white(pages, app):
     page = opened(pages, app, color_scheme="dark")
     luminance = "e => getComputedStyle(e).backgroundColor.match(/[0-9.]+/g).slice(0, 3).map(Number)"
     assert max(page.locator("body").evaluate(luminance)) < 60
     assert page.locator("canvas:visible").evaluate(luminance) == [255, 255, 255]
 
 
-def test_a_picture_is_read_and_what_is_none_is_said(page, tmp_path, app):
-    page.get_by_role("tab", name="Picture").click()
-    picture = Image.new("RGB", (300, 200), (250, 250, 240))
-    picture.paste((20, 20, 60), (140, 40, 160, 170))
-    picture.save(tmp_path / "one.jpg")
+def test_an_image_is_classified_and_another_file_is_reported(page, tmp_path, app):
+    page.get_by_role("tab", name="Image").click()
+    image = Image.new("RGB", (300, 200), (250, 250, 240))
+    image.paste((20, 20, 60), (140, 40, 160, 170))
+    image.save(tmp_path / "one.jpg")
     page.locator("input[type=file]").set_input_files(tmp_path / "one.jpg")
     shows(page, "1")
-    (tmp_path / "text.png").write_text("this is no picture")
+    (tmp_path / "text.png").write_text("this is not an image")
     page.locator("input[type=file]").set_input_files(tmp_path / "text.png")
-    page.get_by_text("Not a picture in one of the formats").wait_for()
-    shows(page, NO_DIGIT)
+    page.get_by_text("Not an image in one of the formats").wait_for()
+    shows(page, REJECTED)
     page.locator("input[type=file]").set_input_files(tmp_path / "one.jpg")
     shows(page, "1")
 
 
-def test_a_picture_can_be_pasted(page):
-    page.get_by_role("tab", name="Picture").click()
-    page.get_by_role("button", name="Choose a picture").wait_for()
+def test_an_image_can_be_pasted(page):
+    page.get_by_role("tab", name="Image").click()
+    page.get_by_role("button", name="Choose an image").wait_for()
     page.evaluate(
         """async () => {
             const canvas = new OffscreenCanvas(200, 200), pen = canvas.getContext("2d");
@@ -306,7 +317,7 @@ def test_a_picture_can_be_pasted(page):
     shows(page, "1")
 
 
-def test_a_photograph_is_read_and_the_camera_is_off_again(page):
+def test_a_photo_is_classified_and_the_camera_is_switched_off(page):
     page.evaluate(
         """() => {
             const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
@@ -318,80 +329,80 @@ def test_a_photograph_is_read_and_the_camera_is_off_again(page):
             };
         }"""
     )
-    page.get_by_role("tab", name="Picture").click()
+    page.get_by_role("tab", name="Image").click()
     page.get_by_role("button", name="Use the camera").click()
-    page.get_by_role("button", name="Take the picture").click()
+    page.get_by_role("button", name="Take a photo").click()
     page.wait_for_function("() => document.querySelector('.preview').naturalWidth > 100")
     page.wait_for_function("() => !document.querySelector('.status').textContent.endsWith('yet')")
     page.get_by_role("button", name="Use the camera").click()
-    page.get_by_role("button", name="Take the picture").wait_for()
+    page.get_by_role("button", name="Take a photo").wait_for()
     page.get_by_role("tab", name="Draw").click()
     page.wait_for_function("() => window.tracks.every((track) => track.readyState === 'ended')")
     assert page.evaluate("() => window.tracks.length") == 2
 
 
-def test_the_examples_are_read_where_they_are_shown_and_each_tab_keeps_its_answer(page):
+def test_the_examples_are_classified_and_each_tab_keeps_its_prediction(page):
     draw(page, ONE)
     shows(page, "1")
-    page.get_by_role("tab", name="Picture").click()
+    page.get_by_role("tab", name="Image").click()
     for digit in "0369":
         page.get_by_role("button", name=f"Example {digit}").click()
         shows(page, digit)
         assert page.locator(".preview").is_visible()
     page.get_by_role("tab", name="Draw").click()
     shows(page, "1")
-    page.get_by_role("tab", name="Picture").click()
+    page.get_by_role("tab", name="Image").click()
     shows(page, "9")
 
 
-def test_a_tab_with_nothing_on_it_shows_no_answer_of_the_other(page):
-    page.get_by_role("tab", name="Picture").click()
-    page.get_by_text("No picture yet").wait_for()
+def test_an_empty_tab_does_not_show_the_prediction_of_the_other(page):
+    page.get_by_role("tab", name="Image").click()
+    page.get_by_text("No image yet").wait_for()
     page.get_by_role("button", name="Example 3").click()
     shows(page, "3")
     page.get_by_role("tab", name="Draw").click()
     page.get_by_text("Nothing drawn yet").wait_for()
-    shows(page, NO_DIGIT)
+    shows(page, REJECTED)
     assert page.get_by_role("button", name="It is a 3").is_disabled()
-    assert not seen(page).any()
+    assert not framed(page).any()
 
 
-def test_a_file_too_large_and_a_camera_refused_say_so_and_leave_no_answer_of_before(page):
+def test_a_large_file_and_a_refused_camera_are_reported_without_the_previous_prediction(page):
     draw(page, ONE)
     shows(page, "1")
-    page.get_by_role("tab", name="Picture").click()
+    page.get_by_role("tab", name="Image").click()
     page.get_by_role("button", name="Example 7").click()
     shows(page, "7")
     large = {"name": "large.png", "mimeType": "image/png", "buffer": bytes(20_000_001)}
     page.locator("input[type=file]").set_input_files(large)
-    page.get_by_text("large.png has 20,000,001 bytes; at most 20,000,000 are read").wait_for()
-    shows(page, NO_DIGIT)
+    page.get_by_text("Expected at most 20,000,000 bytes, large.png has 20,000,001").wait_for()
+    shows(page, REJECTED)
     assert page.get_by_role("button", name="It is a 7").is_disabled()
-    assert not seen(page).any()
+    assert not framed(page).any()
     page.evaluate(
         "() => { navigator.mediaDevices.getUserMedia = async () => { throw new Error('Permission denied'); }; }"
     )
     page.get_by_role("button", name="Use the camera").click()
     page.get_by_text("The camera cannot be used: Permission denied").wait_for()
-    shows(page, NO_DIGIT)
+    shows(page, REJECTED)
 
 
-def test_a_correction_is_kept_when_asked_and_can_be_evaluated(page, app):
+def test_a_correction_is_saved_on_request_and_can_be_evaluated(page, app):
     draw(page, SEVEN)
     shows(page, "7")
     corrections = app.folder / "corrections"
     assert not corrections.exists()
     page.get_by_role("button", name="It is a 4").click()
-    page.get_by_text("Kept as").wait_for()
-    (kept,) = corrections.rglob("*.png")
-    assert re.fullmatch(r"corrections/4/\d{8}T\d{6}-[0-9a-f]{12}\.png", str(kept.relative_to(app.folder)))
+    page.get_by_text("Saved as").wait_for()
+    (saved,) = corrections.rglob("*.png")
+    assert re.fullmatch(r"corrections/4/\d{8}T\d{6}-[0-9a-f]{12}\.png", str(saved.relative_to(app.folder)))
     command = [sys.executable, "-m", "digitnet", "evaluate", "corrections", "--mistakes", "mistakes.png"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     run = subprocess.run(command, cwd=app.folder, env=environment, capture_output=True, text=True, check=True)
     assert "1 of 1 wrong" in run.stdout
 
 
-def test_everything_but_the_drawing_is_reached_by_keyboard_and_has_a_name(page):
+def test_everything_except_drawing_works_by_keyboard_and_has_a_name(page):
     draw(page, ONE)
     shows(page, "1")
     reached = []
@@ -409,10 +420,10 @@ def test_everything_but_the_drawing_is_reached_by_keyboard_and_has_a_name(page):
 
 
 @pytest.fixture(scope="module")
-def picture(tmp_path_factory) -> Path:
+def image_file(tmp_path_factory) -> Path:
     image = Image.new("L", (120, 200), 255)
     image.paste(0, (52, 30, 66, 170))
-    image.save(path := tmp_path_factory.mktemp("picture") / "digit.png")
+    image.save(path := tmp_path_factory.mktemp("image") / "digit.png")
     return path
 
 
@@ -423,24 +434,24 @@ def readme_block(start: str) -> str:
     return block
 
 
-def test_the_readmes_python_client_gets_an_answer(app, picture):
+def test_the_python_client_of_the_readme_gets_a_prediction(app, image_file):
     program = readme_block("import base64").replace("http://127.0.0.1:7860/", app.url)
     run = subprocess.run(
-        [sys.executable, "-c", program], cwd=picture.parent, capture_output=True, text=True, check=True
+        [sys.executable, "-c", program], cwd=image_file.parent, capture_output=True, text=True, check=True
     )
     assert run.stdout.startswith("1 ")
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl: apt-get install curl")
-def test_the_readmes_curl_gets_an_answer(app, picture):
+def test_the_curl_command_of_the_docs_gets_a_prediction(app, image_file):
     program = readme_block("event=$(").replace("http://127.0.0.1:7860/", app.url)
-    run = subprocess.run(["bash", "-c", program], cwd=picture.parent, capture_output=True, text=True, check=True)
-    (answer,) = json.loads(run.stdout.partition("data: ")[2])
-    assert answer["label"] == 1
-    assert len(answer["probabilities"]) == 10
+    run = subprocess.run(["bash", "-c", program], cwd=image_file.parent, capture_output=True, text=True, check=True)
+    (response,) = json.loads(run.stdout.partition("data: ")[2])
+    assert response["label"] == 1
+    assert len(response["probabilities"]) == 10
 
 
-def test_bad_calls_get_a_message_and_the_app_goes_on(app, picture):
+def test_invalid_calls_get_a_message_and_the_app_continues(app, image_file):
     from gradio_client import Client
     from gradio_client.exceptions import AppError
 
@@ -455,9 +466,9 @@ def test_bad_calls_get_a_message_and_the_app_goes_on(app, picture):
             {"path": "/etc/passwd"},
             [],
         ):
-            with pytest.raises(AppError, match=r"data URI|base64|No picture"):
+            with pytest.raises(AppError, match=r"data URI|base64|No image"):
                 client.predict(sent, api_name="/predict")
-        good = "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()
+        good = "data:image/png;base64," + base64.b64encode(image_file.read_bytes()).decode()
         assert client.predict(good, api_name="/predict")["label"] == 1
     finally:
         client.close()
@@ -466,8 +477,8 @@ def test_bad_calls_get_a_message_and_the_app_goes_on(app, picture):
 def test_a_request_of_eighty_megabytes_is_refused(app):
     import httpx
 
-    answer = httpx.post(f"{app.url}gradio_api/call/predict", content=b"x" * 80_000_000)
-    assert answer.status_code == 413
+    response = httpx.post(f"{app.url}gradio_api/call/predict", content=b"x" * 80_000_000)
+    assert response.status_code == 413
     assert httpx.get(app.url).status_code == 200
 
 
@@ -477,12 +488,12 @@ def test_a_posted_file_payload_is_neither_fetched_nor_opened(app):
     call = f"{app.url}gradio_api/call/predict"
     for place in ("http://digits.invalid/a.png", "/etc/passwd", f"{ROOT}/README.md", "../x"):
         payload = {"path": place, "url": place, "meta": {"_type": "gradio.FileData"}}
-        answer = httpx.post(call, json={"data": [payload]})
-        assert answer.status_code == 400
-        assert "send a data URI" in answer.text
+        response = httpx.post(call, json={"data": [payload]})
+        assert response.status_code == 400
+        assert "send a data URI" in response.text
         escaped = json.dumps({"data": [payload]}).replace("File", "\\u0046ile")
         assert httpx.post(call, content=escaped, headers=JSON).status_code == 400
-        for encoding in ("utf-16", "utf-16-le", "utf-32-be"):  # json.loads tells them apart by itself
+        for encoding in ("utf-16", "utf-16-le", "utf-32-be"):  # json.loads detects them
             assert (
                 httpx.post(call, content=json.dumps({"data": [payload]}).encode(encoding), headers=JSON).status_code
                 == 400
@@ -490,39 +501,39 @@ def test_a_posted_file_payload_is_neither_fetched_nor_opened(app):
         sent = {"data": [payload], "fn_index": 0, "session_hash": "x"}
         for route in ("gradio_api/api/predict", "api/predict/", "run/predict/", "run/0", "gradio_api/run/x",
                       "gradio_api/queue/join/", "gradio_api/component_server", "gradio_api/stream/x"):  # fmt: skip
-            answer = httpx.post(app.url + route, json=sent, follow_redirects=True)
-            assert answer.status_code in (400, 404, 405), route
+            response = httpx.post(app.url + route, json=sent, follow_redirects=True)
+            assert response.status_code in (400, 404, 405), route
 
 
-def test_json_may_write_a_slash_with_a_backslash_as_php_does(app, picture):
+def test_json_with_escaped_slashes_as_php_writes_it_is_accepted(app, image_file):
     import httpx
 
-    uri = "data:image\\/png;base64," + base64.b64encode(picture.read_bytes()).decode()
-    answer = httpx.post(f"{app.url}gradio_api/call/predict", content=f'{{"data": ["{uri}"]}}', headers=JSON)
-    assert answer.status_code == 200
-    said = httpx.get(f"{app.url}gradio_api/call/predict/{answer.json()['event_id']}").text
-    assert json.loads(said.partition("data: ")[2])[0]["label"] == 1
+    uri = "data:image\\/png;base64," + base64.b64encode(image_file.read_bytes()).decode()
+    response = httpx.post(f"{app.url}gradio_api/call/predict", content=f'{{"data": ["{uri}"]}}', headers=JSON)
+    assert response.status_code == 200
+    printed = httpx.get(f"{app.url}gradio_api/call/predict/{response.json()['event_id']}").text
+    assert json.loads(printed.partition("data: ")[2])[0]["label"] == 1
 
 
-def test_a_body_that_does_not_say_its_size_is_refused_too(app):
+def test_a_large_body_of_undeclared_size_is_refused(app):
     import httpx
 
     chunks = (b"x" * 2**20 for _ in range(40))
     assert httpx.post(f"{app.url}gradio_api/call/predict", content=chunks).status_code == 413
 
 
-def test_pages_of_other_sites_and_uploads_get_no_answer(app, picture):
+def test_requests_of_other_sites_and_uploads_are_refused(app, image_file):
     import httpx
 
     call, sent = f"{app.url}gradio_api/call/predict", {"data": ["x"]}
     assert httpx.post(call, json=sent, headers={"Origin": app.url.rstrip("/")}).status_code == 200
     assert httpx.post(call, json=sent, headers={"Origin": "http://evil.example"}).status_code == 403
     assert httpx.post(call, json=sent, headers={"Host": "evil.example"}).status_code == 400
-    with open(picture, "rb") as file:
+    with open(image_file, "rb") as file:
         assert httpx.post(f"{app.url}gradio_api/upload", files={"files": file}).status_code == 403
 
 
-def test_it_can_be_told_to_answer_to_one_host_name(tmp_path):
+def test_the_host_name_can_be_restricted(tmp_path):
     import httpx
 
     app = App(tmp_path, "--allow-host=digits.example")
@@ -545,7 +556,7 @@ def test_a_hundred_half_open_connections_do_not_stop_it(app):
             connection.close()
 
 
-def test_no_file_of_the_machine_is_served(app):
+def test_no_file_of_the_computer_is_served(app):
     import httpx
 
     for path in (f"{ROOT}/pyproject.toml", "/etc/passwd", f"{app.folder}/corrections"):
@@ -557,34 +568,34 @@ def test_no_file_of_the_machine_is_served(app):
 RECORDER = """
 import sys
 
-def look(event, args):
+def record(event, args):
     host = args[0] if event == "socket.getaddrinfo" else args[1][0] if event == "socket.connect" else None
     if isinstance(host, (str, bytes)) and str(host) not in ("127.0.0.1", "::1", "localhost", "0.0.0.0", ""):
-        with open("strangers.txt", "a") as file:
+        with open("connections.txt", "a") as file:
             file.write(f"{event} {host}\\n")
 
-sys.addaudithook(look)
+sys.addaudithook(record)
 """
 
 
-def test_the_server_asks_nothing_of_the_network_from_start_to_stop(tmp_path, picture, monkeypatch):
+def test_the_server_connects_to_no_other_host(tmp_path, image_file, monkeypatch):
     (tmp_path / "hook").mkdir()
     (tmp_path / "hook" / "sitecustomize.py").write_text(RECORDER)
     monkeypatch.setattr("tests.app.test_server.PATH", f"{tmp_path / 'hook'}{os.pathsep}{ROOT}")
     probe = "import socket\ntry: socket.getaddrinfo('digits.invalid', 80)\nexcept OSError: pass"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "hook")}
     subprocess.run([sys.executable, "-c", probe], cwd=tmp_path, env=environment, check=True)
-    assert "digits.invalid" in (tmp_path / "strangers.txt").read_text()  # the recorder sees what it should
-    (tmp_path / "strangers.txt").unlink()
+    assert "digits.invalid" in (tmp_path / "connections.txt").read_text()  # the recorder works
+    (tmp_path / "connections.txt").unlink()
     app = App(tmp_path)
     program = readme_block("import base64").replace("http://127.0.0.1:7860/", app.url)
-    subprocess.run([sys.executable, "-c", program], cwd=picture.parent, capture_output=True, check=True)
+    subprocess.run([sys.executable, "-c", program], cwd=image_file.parent, capture_output=True, check=True)
     app.stop()
     app.process.stdout.close()
-    assert not (tmp_path / "strangers.txt").exists()
+    assert not (tmp_path / "connections.txt").exists()
 
 
-def test_many_clients_at_once_all_get_their_answer_and_nothing_is_left_behind():
+def test_many_concurrent_clients_get_predictions_and_no_files_remain():
     command = [sys.executable, str(ROOT / "benchmarks" / "app_load.py")]
     command += ["--requests=200", "--clients=20", "--each=5", "--strokes=0"]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -602,31 +613,31 @@ def failing(*options: str) -> tuple[int, str]:
 
 
 def test_a_busy_port_gets_one_clear_line(app):
-    status, said = failing(f"--port={app.port}")
+    status, printed = failing(f"--port={app.port}")
     assert status == 2
-    assert said.count("\n") == 1
-    assert f"port {app.port}" in said
+    assert printed.count("\n") == 1
+    assert f"port {app.port}" in printed
 
 
-def test_an_address_that_cannot_be_served_on_gets_one_clear_line():
-    for option, says in (
+def test_an_invalid_address_gets_one_clear_line():
+    for option, expected in (
         ("--host=digits.invalid", "digits.invalid"), ("--host=::1", "IPv4"), ("--port=70000", "from 1 to 65535"),
     ):  # fmt: skip
-        status, said = failing(option)
+        status, printed = failing(option)
         assert status == 2
-        assert said.count("\n") == 1
-        assert says in said
+        assert printed.count("\n") == 1
+        assert expected in printed
 
 
 @pytest.mark.parametrize("model", ["none.onnx", str(ROOT / "README.md"), str(ROOT)])
 def test_a_missing_or_damaged_model_gets_one_clear_line(model):
-    status, said = failing(f"--model={model}")
+    status, printed = failing(f"--model={model}")
     assert status == 2
-    assert said.count("\n") == 1
-    assert model in said
+    assert printed.count("\n") == 1
+    assert model in printed
 
 
-def test_ctrl_c_ends_it_at_once(tmp_path):
+def test_ctrl_c_stops_the_app(tmp_path):
     app = App(tmp_path)
     start = time.monotonic()
     assert app.stop() == 130

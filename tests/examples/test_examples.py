@@ -1,4 +1,4 @@
-"""The examples give what DigitClassifier gives: in Python, in Node and in a real browser."""
+"""The examples predict as DigitClassifier does: in Python, in Node and in a real browser."""
 
 import base64
 import functools
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 EXAMPLES = ROOT / "examples"
 MODEL = ROOT / "checkpoints" / "release" / "digitnet.onnx"
-NO_DIGIT = "\N{EN DASH}"  # what the page shows where there is none
+REJECTED = "\N{EN DASH}"  # what the page shows for a rejected image
 TOLERANCE = 1e-4  # of a probability, between runtimes
 NO_NETWORK = (
     "ENOTFOUND",
@@ -37,9 +37,9 @@ NO_NETWORK = (
 
 
 def draw_digit(
-    strokes: list[list[tuple[int, int]]], size: tuple[int, int], width: int, mode: str, ink, ground
+    strokes: list[list[tuple[int, int]]], size: tuple[int, int], width: int, mode: str, ink, background
 ) -> Image.Image:
-    image = Image.new(mode, size, ground)
+    image = Image.new(mode, size, background)
     for stroke in strokes:
         ImageDraw.Draw(image).line(stroke, fill=ink, width=width, joint="curve")
     return image
@@ -49,10 +49,10 @@ ONE = [[(150, 60), (140, 150), (135, 230)]]
 SEVEN = [[(60, 70), (200, 65), (150, 140), (115, 230)]]
 ZERO = [[(int(140 + 60 * np.cos(t)), int(140 + 85 * np.sin(t))) for t in np.linspace(0, 2 * np.pi, 60)]]
 
-# The picture and the digit it shows, -1 for none.
+# Each image and the digit that it shows, or -1.
 GOLDEN = {
     "1-rgb": (draw_digit(ONE, (280, 280), 20, "RGB", (20, 30, 90), (255, 255, 255)), 1),
-    "0-grey": (draw_digit(ZERO, (300, 340), 22, "L", 0, 255), 0),
+    "0-gray": (draw_digit(ZERO, (300, 340), 22, "L", 0, 255), 0),
     "7-rgba-on-transparent": (draw_digit(SEVEN, (280, 280), 20, "RGBA", (0, 0, 0, 255), (0, 0, 0, 0)), 7),
     "7-white-chalk-small": (draw_digit(SEVEN, (280, 280), 24, "L", 250, 10).resize((61, 61)), 7),
     "0-mnist-like": (draw_digit(ZERO, (280, 280), 24, "L", 255, 0).resize((28, 28), Image.Resampling.BOX), 0),
@@ -60,7 +60,7 @@ GOLDEN = {
     "blank": (Image.new("L", (100, 80), 255), -1),
     "blank-transparent": (Image.new("RGBA", (64, 64), (0, 0, 0, 0)), -1),
 }
-each_golden_picture = pytest.mark.parametrize("name", GOLDEN)
+each_golden_image = pytest.mark.parametrize("name", GOLDEN)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -82,14 +82,14 @@ def classifier() -> DigitClassifier:
     return DigitClassifier()
 
 
-def assert_reads_alike(label: int, probabilities, classifier: DigitClassifier, path: Path, name: str) -> None:
-    wanted = classifier(path)
-    assert label == (-1 if wanted.label is None else wanted.label) == GOLDEN[name][1]
-    np.testing.assert_allclose(probabilities, wanted.probabilities, rtol=0, atol=TOLERANCE)
+def assert_same_prediction(label: int, probabilities, classifier: DigitClassifier, path: Path, name: str) -> None:
+    expected = classifier(path)
+    assert label == (-1 if expected.label is None else expected.label) == GOLDEN[name][1]
+    np.testing.assert_allclose(probabilities, expected.probabilities, rtol=0, atol=TOLERANCE)
 
 
 def npm_install(folder: Path) -> None:
-    """The packages that package.json pins, in node_modules; nothing is fetched where they are there already."""
+    """Install the packages that package.json pins, unless they are installed."""
     for program in ("node", "npm"):
         if not shutil.which(program):
             pytest.skip(f"needs {program}: apt-get install nodejs npm")
@@ -99,7 +99,7 @@ def npm_install(folder: Path) -> None:
     command = ["npm", "install", "--no-audit", "--no-fund", "--fetch-retries=1", "--fetch-timeout=60000"]
     result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if result.returncode and any(code in result.stderr for code in NO_NETWORK):
-        pytest.skip(f"npm cannot reach its registry; where it can: npm install --prefix {folder.relative_to(ROOT)}")
+        pytest.skip(f"npm cannot reach its registry; install with: npm install --prefix {folder.relative_to(ROOT)}")
     assert result.returncode == 0, result.stderr
 
 
@@ -118,19 +118,19 @@ def python_example():
     return module
 
 
-@each_golden_picture
-def test_the_python_example_reads_as_the_classifier(name, golden_files, classifier):
-    label, probabilities = python_example().read(golden_files[name])
-    assert_reads_alike(label, probabilities, classifier, golden_files[name], name)
+@each_golden_image
+def test_the_python_example_predicts_as_the_classifier(name, golden_files, classifier):
+    label, probabilities = python_example().read_digit(golden_files[name])
+    assert_same_prediction(label, probabilities, classifier, golden_files[name], name)
 
 
-def test_the_python_example_prints_the_digit_or_that_there_is_none(golden_files, tmp_path):
+def test_the_python_example_prints_the_digit_or_that_the_image_is_rejected(golden_files, tmp_path):
     def printed(*arguments) -> str:
         command = [sys.executable, EXAMPLES / "python" / "read_digit.py", *arguments]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
 
     assert printed(golden_files["7-rgba-on-transparent"]).startswith("7 (")
-    assert printed(golden_files["blank"], MODEL) == "no digit\n"
+    assert printed(golden_files["blank"], MODEL) == "rejected\n"
 
 
 def test_the_python_example_needs_neither_digitnet_nor_torch():
@@ -151,13 +151,13 @@ def node_example() -> Path:
     return EXAMPLES / "node" / "read_digit.mjs"
 
 
-@each_golden_picture
-def test_the_node_example_reads_as_the_classifier(name, node_example, golden_files, classifier, tmp_path):
+@each_golden_image
+def test_the_node_example_predicts_as_the_classifier(name, node_example, golden_files, classifier, tmp_path):
     command = ["node", node_example, golden_files[name], *([MODEL] if name == "blank" else [])]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    read = json.loads(result.stdout)  # one JSON line and nothing else
-    assert_reads_alike(read["label"], read["probabilities"], classifier, golden_files[name], name)
+    printed = json.loads(result.stdout)  # one JSON line and nothing else
+    assert_same_prediction(printed["label"], printed["probabilities"], classifier, golden_files[name], name)
 
 
 # --- Browser ---
@@ -170,7 +170,7 @@ class QuietHandler(SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def site():
-    """What `python -m http.server` in the repository's root serves, on a free port of this machine alone."""
+    """Serve the repository as `python -m http.server` does, on a free port of the loopback interface."""
     handler = functools.partial(QuietHandler, directory=str(ROOT))
     npm_install(EXAMPLES / "browser")
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -188,17 +188,17 @@ def page(pages, site):
     return page
 
 
-@each_golden_picture
-def test_the_browser_example_reads_as_the_classifier(name, page, golden_files, classifier):
+@each_golden_image
+def test_the_browser_example_predicts_as_the_classifier(name, page, golden_files, classifier):
     image = GOLDEN[name][0].convert("RGBA")  # a browser's pixels always have four channels
-    read = page.evaluate(
+    printed = page.evaluate(
         """([base64, width, height]) => {
             const rgba = Uint8ClampedArray.from(atob(base64), (character) => character.charCodeAt(0));
-            return readPixels(rgba, width, height).then(({ label, probabilities }) => ({ label, probabilities }));
+            return classifyPixels(rgba, width, height).then(({ label, probabilities }) => ({ label, probabilities }));
         }""",
         [base64.b64encode(image.tobytes()).decode(), *image.size],
     )
-    assert_reads_alike(read["label"], read["probabilities"], classifier, golden_files[name], name)
+    assert_same_prediction(printed["label"], printed["probabilities"], classifier, golden_files[name], name)
 
 
 def shown(page) -> str:
@@ -209,32 +209,32 @@ def wait_until_shown(page, digit: str) -> None:
     page.wait_for_function("digit => document.querySelector('[data-testid=digit]').textContent === digit", arg=digit)
 
 
-def ink_seen(page) -> int:
-    """How many pixels of the 28x28 view are brighter than black."""
-    return page.get_by_test_id("seen").evaluate(
+def framed_ink(page) -> int:
+    """Return how many pixels of the framed image are brighter than black."""
+    return page.get_by_test_id("framed").evaluate(
         "canvas => canvas.getContext('2d').getImageData(0, 0, 28, 28).data.filter((v, i) => i % 4 == 0 && v > 0).length"
     )
 
 
-def test_the_digit_appears_while_it_is_drawn_and_clear_takes_it_away(page):
-    assert shown(page) == NO_DIGIT
-    box = page.locator("#pad").bounding_box()
+def test_the_prediction_updates_while_drawing_and_clear_removes_it(page):
+    assert shown(page) == REJECTED
+    box = page.locator("#sketchpad").bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"]
     page.mouse.move(x, y + 60)
     page.mouse.down()
     for step in range(1, 13):
         page.mouse.move(x - step, y + 60 + 22 * step)
     wait_until_shown(page, "1")  # the button is still held down
-    assert ink_seen(page) > 20
+    assert framed_ink(page) > 20
     page.mouse.up()
     wait_until_shown(page, "1")
     page.get_by_role("button", name="Clear").click()
-    wait_until_shown(page, NO_DIGIT)
-    assert ink_seen(page) == 0
+    wait_until_shown(page, REJECTED)
+    assert framed_ink(page) == 0
 
 
 def test_the_bars_stay_in_order_and_agree_with_the_digit(page):
-    box = page.locator("#pad").bounding_box()
+    box = page.locator("#sketchpad").bounding_box()
     page.mouse.move(box["x"] + 120, box["y"] + 90)
     page.mouse.down()
     page.mouse.move(box["x"] + 280, box["y"] + 90, steps=6)
@@ -243,20 +243,20 @@ def test_the_bars_stay_in_order_and_agree_with_the_digit(page):
     wait_until_shown(page, "7")
     rows = page.locator("#bars li").all_inner_texts()
     assert [row.split()[0] for row in rows] == list("0123456789")
-    shares = [float(row.split()[1]) for row in rows]
-    assert max(shares) == shares[7]
-    assert sum(shares) == pytest.approx(100, abs=1)
+    fractions = [float(row.split()[1]) for row in rows]
+    assert max(fractions) == fractions[7]
+    assert sum(fractions) == pytest.approx(100, abs=1)
 
 
 def test_a_finger_draws_on_a_phone_and_the_page_stays_where_it_is(pages, site):
     page = pages.open(site, viewport={"width": 390, "height": 500}, has_touch=True, is_mobile=True)
     page.get_by_text("Ready").wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    box = page.locator("#pad").bounding_box()
+    box = page.locator("#sketchpad").bounding_box()
     touch = page.context.new_cdp_session(page)
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] - 50
     touch.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
-    for step in range(1, 11):  # upwards: the way that would scroll
+    for step in range(1, 11):  # upwards, which would scroll the page
         point = {"x": x, "y": y - 25 * step}
         touch.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [point]})
     wait_until_shown(page, "1")
@@ -264,7 +264,7 @@ def test_a_finger_draws_on_a_phone_and_the_page_stays_where_it_is(pages, site):
     assert page.evaluate("scrollY") == 0
 
 
-def test_the_browser_example_takes_another_model_and_says_so_where_there_is_none(pages, site):
+def test_the_browser_example_loads_another_model_and_reports_a_missing_one(pages, site):
     page = pages.open(f"{site}?model=../../checkpoints/release/digitnet.onnx")
     page.get_by_text("Ready").wait_for()
     page = pages.open(f"{site}?model=missing.onnx")
