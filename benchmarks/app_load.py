@@ -1,8 +1,8 @@
-"""Measure the sketchpad: start, one person drawing, fifty concurrent clients, thousands of requests.
+"""Sketchpad: start time, latency, fifty concurrent clients, thousands of requests.
 
     python benchmarks/app_load.py [--requests 20000] [--clients 50] [--each 20] [--strokes 20]
 
-All connections use the loopback interface. Memory is the resident set of the server after a warm-up. Ten minutes.
+Clients and server run on the same machine. Memory is the server's resident set size after a warm-up. Ten minutes.
 """
 
 import argparse
@@ -41,12 +41,12 @@ def main() -> None:
     parser.add_argument("--strokes", type=int, default=20, help="drawn in a browser; 0 to skip")
     options = parser.parse_args()
     print(f"{cpu_name()}, {os.cpu_count()} cores; Python {platform.python_version()}, gradio {version('gradio')}\n")
-    print("| | measured | target |\n|---|---|---|")
+    print("| | measured | requirement |\n|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         import_seconds = timed([sys.executable, "-c", "import gradio"])
         start = time.perf_counter()
         server = Server(Path(folder))
-        print(f"| `python app.py` to a page that answers, s | {time.perf_counter() - start:.1f} | ≤ 8 |")
+        print(f"| `python app.py` until the page responds, s | {time.perf_counter() - start:.1f} | ≤ 8 |")
         print(f"| `import gradio` alone, s | {import_seconds:.1f} | |", flush=True)
         try:
             asyncio.run(server.load(clients=4, each=50))  # warms up
@@ -54,8 +54,8 @@ def main() -> None:
             if options.strokes and Path(CHROMIUM).exists():
                 drawing(server, options.strokes)
             report(server, options.clients, options.each, before, "≤ 100")
-            for _ in range(4):  # "flat" means no growth from one quarter to the next
-                report(server, 4, options.requests // 16, before, "flat")
+            for _ in range(4):  # "constant" means no growth from one quarter to the next
+                report(server, 4, options.requests // 16, before, "constant")
             print(f"| files left behind | {len(server.files() - files)} | 0 |")
         finally:
             server.process.kill()
@@ -76,7 +76,7 @@ def report(server: "Server", clients: int, each: int, before: float, target: str
     times = sorted(seconds)
     p95 = f"median {times[len(times) // 2] * 1000:.0f} ms, p95 {times[int(0.95 * len(times))] * 1000:.0f} ms"
     print(f"| {clients} clients, {each:,} predictions each: failed | {requests - len(times)} ({p95}) | 0 |")
-    print(f"| memory over the start, MB | {server.memory() - before:+.1f} | {target} |", flush=True)
+    print(f"| memory increase since the start, MB | {server.memory() - before:+.1f} | {target} |", flush=True)
 
 
 class Server:
@@ -174,7 +174,7 @@ def drawing(server: Server, strokes: int) -> None:
     low, middle, high = statistics.quantiles(waits, n=4)
     spread = f"{middle:.0f} ({low:.0f} to {high:.0f}, n = {strokes})"
     print(f"| pen-up to the updated prediction, ms, median and quartiles | {spread} | ≤ 150 |")
-    print(f"| updates during a stroke of a second, median | {statistics.median(during):.0f} | ≥ 1 |", flush=True)
+    print(f"| updates during a one-second stroke, median | {statistics.median(during):.0f} | ≥ 1 |", flush=True)
 
 
 if __name__ == "__main__":

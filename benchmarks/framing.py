@@ -1,9 +1,9 @@
-"""What framing buys: MNIST's test digits made hard, read framed and as most demos read them. Four minutes.
+"""Accuracy gained by framing, on MNIST's corrupted test images. Four minutes.
 
-    python benchmarks/framing.py [--checkpoint checkpoints/best.ckpt] [--data_dir data] [--sheet docs/hard.png]
+    python benchmarks/framing.py [--checkpoint checkpoints/best.ckpt] [--data-dir data] [--plot docs/framing.png]
 
-The usual way shrinks the whole picture to 28 x 28, inverted where it is light; the same network reads both. The sheet
-shows three of each: the picture, and what the network gets to see of it.
+The baseline shrinks the whole image to 28 x 28 and inverts it if it is light; the same network classifies both. The
+plot shows three examples of each corruption: the image, and the framed image that the network gets.
 """
 
 import argparse
@@ -13,69 +13,88 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
+from torch import Tensor
 from torchvision.datasets import MNIST
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # to run from a clone without installing it
 
 from digitnet.data.mnist import fetch_mnist
-from digitnet.evaluation.corruptions import CORRUPTIONS
+from digitnet.evaluation.corruptions import CORRUPTIONS, Corruption
 from digitnet.evaluation.page_corruptions import PAGE_CORRUPTIONS
 from digitnet.model.checkpoint import load_model
 from digitnet.model.framing import Framing
+from digitnet.model.network import ConvNet
 
-CELL, SHOWN = 84, 3  # pixels of the sheet, pictures in a row
+CELL, EXAMPLES, MARGIN = 84, 3, 120  # of the plot: pixels of an image, images per row, pixels for the name
+CHUNKS = 20  # in which the images are corrupted
+
+Example = tuple[str, np.ndarray, np.ndarray]  # name of the corruption, images, framed images
 
 
 def main() -> None:
+    """Print a table for the corruptions and one for the page corruptions."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", type=Path, default=Path("checkpoints/best.ckpt"))
-    parser.add_argument("--data_dir", default="data")
-    parser.add_argument("--sheet", type=Path)
+    parser.add_argument("--data-dir", default="data")
+    parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
     fetch_mnist(options.data_dir)
     test = MNIST(options.data_dir, train=False)
-    ink, labels = test.data.numpy(), test.targets
-    network, framing = load_model(options.checkpoint).network, Framing()
-    rows = []
-
-    def accuracy(read: torch.Tensor) -> float:
-        with torch.inference_mode():
-            return (torch.cat([network(part) for part in read.split(500)]).argmax(1) == labels).float().mean().item()
-
-    for title, hard in (("28 x 28, in the manner of MNIST-C", CORRUPTIONS), ("a page of 160 x 160", PAGE_CORRUPTIONS)):
+    network = load_model(options.checkpoint).network
+    examples: list[Example] = []
+    for title, corruptions in (
+        ("corruptions of 28 x 28, as in MNIST-C", CORRUPTIONS),
+        ("page corruptions, 160 x 160", PAGE_CORRUPTIONS),
+    ):
         print(f"\n| {title} | shrunk to 28 x 28 | framed |\n|---|---|---|")
-        figures = []
-        for name, make in hard.items():
-            random = np.random.default_rng(0)
-            parts = [make(part, random) for part in np.array_split(ink, 20)]
-            pictures = torch.from_numpy(np.concatenate(parts))[..., None]
-            with torch.inference_mode():
-                framed = torch.cat([framing(part)[0] for part in pictures.split(250)])
-            figures.append((accuracy(shrunk(pictures)), accuracy(framed[:, None])))
-            print(f"| {name.replace('_', ' ')} | {figures[-1][0]:.1%} | {figures[-1][1]:.1%} |", flush=True)
-            rows.append((name, pictures[:SHOWN, ..., 0].numpy(), framed[:SHOWN].numpy()))
-        usual, ours = np.mean(figures, 0)
-        print(f"| mean | {usual:.1%} | {ours:.1%} |")
-    if options.sheet:
-        draw(rows).save(options.sheet)
+        examples += print_rows(network, test, corruptions)
+    if options.plot:
+        plot(examples).save(options.plot)
 
 
-def shrunk(pictures: torch.Tensor) -> torch.Tensor:
-    """uint8 (N, H, W, 1) to float32 (N, 1, 28, 28), light on dark, as a demo with a canvas does it."""
-    grey = np.stack([np.asarray(Image.fromarray(p[..., 0]).resize((28, 28))) for p in pictures.numpy()])
-    light = np.median(grey, (1, 2), keepdims=True) > 127
-    return torch.from_numpy(np.where(light, 255 - grey, grey)[:, None].astype(np.float32) / 255)
+def print_rows(network: ConvNet, test: MNIST, corruptions: dict[str, Corruption]) -> list[Example]:
+    """Print the accuracy with both methods for each corruption, and return examples."""
+    framing, examples, accuracies = Framing(), [], []
+    for name, corrupt in corruptions.items():
+        rng = np.random.default_rng(0)
+        chunks = [corrupt(chunk, rng) for chunk in np.array_split(test.data.numpy(), CHUNKS)]
+        images = torch.from_numpy(np.concatenate(chunks))[..., None]
+        with torch.inference_mode():
+            framed = torch.cat([framing(batch)[0] for batch in images.split(250)])
+        both = [accuracy(network, ink, test.targets) for ink in (shrink(images), framed[:, None])]
+        print(f"| {name.replace('_', ' ')} | {both[0]:.1%} | {both[1]:.1%} |", flush=True)
+        accuracies.append(both)
+        examples.append((name, images[:EXAMPLES, ..., 0].numpy(), framed[:EXAMPLES].numpy()))
+    baseline, ours = np.mean(accuracies, 0)
+    print(f"| mean | {baseline:.1%} | {ours:.1%} |")
+    return examples
 
 
-def draw(rows: list[tuple[str, np.ndarray, np.ndarray]]) -> Image.Image:
-    sheet = Image.new("L", (120 + 2 * SHOWN * (CELL + 4), len(rows) * (CELL + 4)), 255)
-    for row, (name, pictures, framed) in enumerate(rows):
-        ImageDraw.Draw(sheet).text((6, row * (CELL + 4) + CELL // 2), name.replace("_", " "), fill=0)
-        for place, (picture, ink) in enumerate(zip(pictures, framed, strict=True)):
-            for aside, one in ((0, picture), (CELL + 2, 255 - np.rint(ink * 255).astype(np.uint8))):
-                small = Image.fromarray(one).resize((CELL, CELL), Image.Resampling.BOX)
-                sheet.paste(small, (120 + 2 * place * (CELL + 4) + aside, row * (CELL + 4)))
-    return sheet
+def accuracy(network: ConvNet, ink: Tensor, labels: Tensor) -> float:
+    """Return the accuracy of the network on ink, (N, 1, 28, 28)."""
+    with torch.inference_mode():
+        predictions = torch.cat([network(batch) for batch in ink.split(500)]).argmax(1)
+    return (predictions == labels).float().mean().item()
+
+
+def shrink(images: Tensor) -> Tensor:
+    """Return images, uint8 (N, H, W, 1), as most demos prepare them: float32 (N, 1, 28, 28), bright on dark."""
+    gray = np.stack([np.asarray(Image.fromarray(image[..., 0]).resize((28, 28))) for image in images.numpy()])
+    light = np.median(gray, (1, 2), keepdims=True) > 127
+    return torch.from_numpy(np.where(light, 255 - gray, gray)[:, None].astype(np.float32) / 255)
+
+
+def plot(examples: list[Example]) -> Image.Image:
+    """Return a row for each corruption: its name, and pairs of an image and the framed image."""
+    step = CELL + 4
+    grid = Image.new("L", (MARGIN + 2 * EXAMPLES * step, len(examples) * step), 255)
+    for row, (name, images, framed) in enumerate(examples):
+        ImageDraw.Draw(grid).text((6, row * step + CELL // 2), name.replace("_", " "), fill=0)
+        for index, (image, ink) in enumerate(zip(images, framed, strict=True)):
+            for offset, cell in ((0, image), (CELL + 2, 255 - np.rint(ink * 255).astype(np.uint8))):
+                reduced = Image.fromarray(cell).resize((CELL, CELL), Image.Resampling.BOX)
+                grid.paste(reduced, (MARGIN + 2 * index * step + offset, row * step))
+    return grid
 
 
 if __name__ == "__main__":

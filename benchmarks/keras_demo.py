@@ -1,7 +1,7 @@
-"""The network and the recipe of the Keras demo, in Keras itself, for the benchmarks: pip install '.[bench]'.
+"""The Keras baseline: network and recipe of the Keras example, in Keras. Install it with pip install '.[bench]'.
 
-After https://github.com/keras-team/keras-io/blob/master/examples/vision/mnist_convnet.py (Apache 2.0) and its many
-Flask demos. The functions are run in processes of their own, apart from torch.
+The recipe is that of https://github.com/keras-team/keras-io/blob/master/examples/vision/mnist_convnet.py (Apache 2.0)
+and of the many Flask demos that use it. The functions run in separate processes, without torch.
 """
 
 import importlib.util
@@ -17,16 +17,17 @@ import numpy as np
 from PIL import Image, ImageOps
 
 INSTALLED = importlib.util.find_spec("keras") is not None and importlib.util.find_spec("tensorflow") is not None
+WARM_UP = 10  # predictions that are not timed
 
 
-def apart(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What the function returns when it is called in a new process, which shares nothing with this one."""
+def run_in_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Return the result of a function in a new process that shares nothing with this one."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
 
 
 def build(seed: int = 0) -> Any:
-    """The compiled network: ink, float32 (N, 28, 28, 1), to probabilities, (N, 10)."""
+    """Return the compiled network: ink, float32 (N, 28, 28, 1), to probabilities, (N, 10)."""
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     import keras
     from keras import layers
@@ -46,28 +47,50 @@ def build(seed: int = 0) -> Any:
 
 
 def train(
-    seed: int, train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray], goal: float, epochs: int
+    seed: int,
+    train_set: tuple[np.ndarray, np.ndarray],
+    test_set: tuple[np.ndarray, np.ndarray],
+    target_accuracy: float,
+    max_epochs: int,
 ) -> dict[str, float]:
-    """Epochs, and their seconds, in batches of 128, to `goal` of the test set. Sets: uint8 (N, 28, 28), labels."""
-    model, (images, labels) = build(seed), train
-    ink, test_ink = (part[..., None].astype(np.float32) / 255 for part in (images, test[0]))
+    """Train in batches of 128 until the test accuracy reaches the target.
+
+    Args:
+        seed: Seed of the random numbers.
+        train_set: Images, uint8 (N, 28, 28), and labels, (N,).
+        test_set: The same for the test.
+        target_accuracy: Accuracy in [0, 1] at which to stop.
+        max_epochs: Maximum number of epochs.
+
+    Returns:
+        Throughput in images/s, seconds of training, and number of epochs.
+    """
+    model, (images, labels) = build(seed), train_set
+    ink, test_ink = (array[..., None].astype(np.float32) / 255 for array in (images, test_set[0]))
     seconds, epoch = 0.0, 0
-    for epoch in range(1, epochs + 1):  # noqa: B007  # read after the loop
+    for epoch in range(1, max_epochs + 1):  # noqa: B007  # read after the loop
         start = time.perf_counter()
         model.fit(ink, labels, batch_size=128, verbose=0)
         seconds += time.perf_counter() - start
-        if model.evaluate(test_ink, test[1], batch_size=500, verbose=0)[1] >= goal:
+        if model.evaluate(test_ink, test_set[1], batch_size=500, verbose=0)[1] >= target_accuracy:
             break
     return {"keras": len(labels) * epoch / seconds, "keras_seconds": seconds, "keras_epochs": epoch}
 
 
-def read(png: bytes, runs: int) -> list[float]:
-    """Milliseconds of each of `runs` readings as the demo does it: decoded, inverted, shrunk to 28 x 28, predict."""
+def time_predictions(png: bytes, runs: int) -> list[float]:
+    """Return the duration of predictions in milliseconds.
+
+    As in the demos, the image is decoded, inverted and shrunk to 28 x 28 as a whole.
+
+    Args:
+        png: The content of a PNG file.
+        runs: Number of predictions.
+    """
     model, times = build(), []
-    for turn in range(runs + 10):
+    for index in range(runs + WARM_UP):
         start = time.perf_counter()
-        picture = ImageOps.invert(Image.open(io.BytesIO(png)).convert("L")).resize((28, 28))
-        model.predict(np.asarray(picture, np.float32)[None, ..., None] / 255, verbose=0)
-        if turn >= 10:  # the first ones warm up
+        image = ImageOps.invert(Image.open(io.BytesIO(png)).convert("L")).resize((28, 28))
+        model.predict(np.asarray(image, np.float32)[None, ..., None] / 255, verbose=0)
+        if index >= WARM_UP:
             times.append((time.perf_counter() - start) * 1000)
     return times

@@ -1,11 +1,11 @@
-"""How many pictures a second `digitnet predict` reads, side by side with bare onnxruntime and with a plain loop.
+"""Throughput of `digitnet predict` next to onnxruntime alone and a plain loop.
 
-    python benchmarks/predict_speed.py [--pictures 40000] [--rounds 3] [--plot PNG]
+    python benchmarks/predict_speed.py [--images 40000] [--rounds 3] [--plot PNG]
 
-Bare onnxruntime reads batches that lie decoded in memory, on as many cores, and keeps nothing of what it reads: all
-that `predict` takes besides is finding, decoding, and writing rows. The plain loop opens one file after the other and
-calls DigitClassifier. The bar is for what needs no decoding. Made digits, since how long a picture takes does not
-depend on whose it is. Five minutes.
+onnxruntime alone classifies decoded batches in memory on the same number of cores and discards the results, so the
+difference to it is the time for finding files, decoding, and writing records. The plain loop opens one file after the
+other and calls DigitClassifier. The requirement applies to arrays, which need no decoding. The images are drawn digits,
+since the time does not depend on the content. Five minutes.
 """
 
 import argparse
@@ -32,135 +32,144 @@ from digitnet import DigitClassifier
 from digitnet.data.synthetic import draw_digit, render
 from digitnet.evaluation.plots import save_figure
 from digitnet.inference.batch import available_cores
-from digitnet.inference.sources import BLOCK, find_chunks
+from digitnet.inference.images import batch_size
+from digitnet.inference.sources import find_chunks
 from digitnet.training.report import cpu_name
 
-DRAWN = 500  # different pictures; each comes up many times
-FILES = 4  # of so many pictures of the arrays one is a file, for files take longer
-SIDES = {28: 1, 100: 4, 280: 20, 1000: 100}  # pixels; one of how many pictures there is of this size
-BARE, NPY, TAR, FOLDER, LOOP = (
-    "bare onnxruntime, decoded", "predict images.npy", "predict scans.tar", "predict scans/", "plain loop over scans/",
+DISTINCT = 500  # different images, which are repeated
+IMAGES_PER_FILE = 4  # of so many images of the arrays, one is also a file, because files take longer
+SIZES = {28: 1, 100: 4, 280: 20, 1000: 100}  # width in pixels, and by how much fewer images there are of it
+ALONE, NPY, TAR, FOLDER, LOOP = (
+    "onnxruntime alone, decoded", "predict images.npy", "predict scans.tar", "predict scans/", "plain loop over scans/",
 )  # fmt: skip
 
-Rates = dict[tuple[str, int], dict[int, float]]  # of a way of reading and threads, by side: pictures a second
+Rates = dict[tuple[str, int], dict[int, float]]  # images/s by method and threads, and by width
 
 
 def main() -> None:
+    """Print the table and draw the plot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=40_000, help="of 28 x 28; fewer of larger ones")
+    parser.add_argument("--images", type=int, default=40_000, help="of 28 x 28 pixels; fewer larger ones")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
     threads = sorted({1, *(2**i for i in range(10) if 2**i < available_cores()), available_cores()})
     versions = f"Python {platform.python_version()}, onnxruntime {ort.__version__}"
     print(f"{cpu_name()}; {versions}; n = {options.rounds}\n")
-    print("| pictures, threads | pictures/s, median | range | over bare onnxruntime |\n|---|---|---|---|")
+    print("| input, threads | images/s, median | range | relative to onnxruntime alone |\n|---|---|---|---|")
     medians: Rates = {}
-    for side, fewer in SIDES.items():
+    for size, fewer in SIZES.items():
         with TemporaryDirectory() as folder:
-            images = made(options.pictures // fewer, side)
+            images = draw_images(options.images // fewer, size)
             write_sources(Path(folder), images)
             for workers in threads:
                 for name, rate in compare(Path(folder), images, workers, options.rounds).items():
-                    medians.setdefault((name, workers), {})[side] = rate
+                    medians.setdefault((name, workers), {})[size] = rate
     if options.plot:
-        save_figure(draw_rates(medians), options.plot)
+        save_figure(plot_rates(medians), options.plot)
 
 
-def made(count: int, side: int) -> np.ndarray:
-    """uint8 (count, side, side), dark on light."""
-    random = np.random.default_rng(0)
-    drawn = np.stack([255 - render(draw_digit(i % 10, random), side, random) for i in range(DRAWN)])
-    return drawn[np.arange(count) % DRAWN]
+def draw_images(count: int, size: int) -> np.ndarray:
+    """Return synthetic digits, uint8 (count, size, size), dark on bright."""
+    rng = np.random.default_rng(0)
+    images = np.stack([255 - render(draw_digit(index % 10, rng), size, rng) for index in range(DISTINCT)])
+    return images[np.arange(count) % DISTINCT]
 
 
 def write_sources(folder: Path, images: np.ndarray) -> None:
+    """Write the images as an array, and some of them as files and as a tar file."""
     np.save(folder / "images.npy", images)
     (folder / "scans").mkdir()
     with tarfile.open(folder / "scans.tar", "w") as tar:
-        for i, image in enumerate(images[: len(images) // FILES]):
+        for index, image in enumerate(images[: len(images) // IMAGES_PER_FILE]):
             buffer = io.BytesIO()
             Image.fromarray(image).save(buffer, "PNG")
-            name = f"scans/{i:06}.png"
+            name = f"scans/{index:06}.png"
             (folder / name).write_bytes(buffer.getvalue())
             tar.add(folder / name, name)
 
 
 def compare(folder: Path, images: np.ndarray, workers: int, rounds: int) -> dict[str, float]:
-    side, files = images.shape[1], len(images) // FILES
-
-    def predict(source: str) -> None:
-        subprocess.run(
-            [
-                sys.executable, "-m", "digitnet", "predict", str(folder / source), "--format", "csv",
-                "--output", str(folder / "rows.csv"), "--threads", str(workers),
-            ],
-            check=True, cwd=Path(__file__).parent.parent,
-        )  # fmt: skip
-
+    """Print a row for each method and return the medians in images/s."""
+    files = len(images) // IMAGES_PER_FILE
     contestants: dict[str, tuple[Callable[[], None], int]] = {
-        BARE: (lambda: bare(images, workers), len(images)),
-        NPY: (lambda: predict("images.npy"), len(images)),
-        TAR: (lambda: predict("scans.tar"), files),
-        FOLDER: (lambda: predict("scans"), files),
+        ALONE: (lambda: run_alone(images, workers), len(images)),
+        NPY: (lambda: run_predict(folder, "images.npy", workers), len(images)),
+        TAR: (lambda: run_predict(folder, "scans.tar", workers), files),
+        FOLDER: (lambda: run_predict(folder, "scans", workers), files),
     }
     if workers == 1:
-        contestants[LOOP] = (lambda: plain_loop(folder / "scans"), files)
-    start = time.perf_counter()
-    DigitClassifier()
-    subprocess.run([sys.executable, "-m", "digitnet", "--help"], check=True, stdout=subprocess.DEVNULL)
-    started = time.perf_counter() - start  # a million pictures share it; here it would count too much
+        contestants[LOOP] = (lambda: run_loop(folder / "scans"), files)
+    startup = startup_seconds()
     rates: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(rounds):
-        for name, (work, count) in contestants.items():
+        for name, (run, count) in contestants.items():
             start = time.perf_counter()
-            work()
-            seconds = time.perf_counter() - start - (started if name.startswith("predict") else 0)
+            run()
+            seconds = time.perf_counter() - start - (startup if name.startswith("predict") else 0)
             rates[name].append(count / seconds)
     for name, values in rates.items():
-        ratio = statistics.median(v / b for v, b in zip(values, rates[BARE], strict=True))
-        bar = " (bar: ≥ 0.85)" if name == NPY else ""
+        ratio = statistics.median(rate / alone for rate, alone in zip(values, rates[ALONE], strict=True))
+        requirement = " (requirement: ≥ 0.85)" if name == NPY else ""
         print(
-            f"| {side} x {side}, {workers}: {name} | {statistics.median(values):,.0f}"
-            f" | {min(values):,.0f} to {max(values):,.0f} | {ratio:.2f}{bar} |",
+            f"| {images.shape[1]} x {images.shape[1]}, {workers}: {name} | {statistics.median(values):,.0f}"
+            f" | {min(values):,.0f} to {max(values):,.0f} | {ratio:.2f}{requirement} |",
             flush=True,
         )
     return {name: statistics.median(values) for name, values in rates.items()}
 
 
-def draw_rates(medians: Rates) -> Figure:
-    """Pictures a second against their side: a line for each way of reading, a panel for each number of threads."""
+def startup_seconds() -> float:
+    """Return the duration of starting the command and loading the model, which does not depend on the images."""
+    start = time.perf_counter()
+    DigitClassifier()
+    subprocess.run([sys.executable, "-m", "digitnet", "--help"], check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - start
+
+
+def run_predict(folder: Path, source: str, workers: int) -> None:
+    """Run `digitnet predict`."""
+    command = [
+        sys.executable, "-m", "digitnet", "predict", str(folder / source), "--format", "csv",
+        "--output", str(folder / "predictions.csv"), "--threads", str(workers),
+    ]  # fmt: skip
+    subprocess.run(command, check=True, cwd=Path(__file__).parent.parent)
+
+
+def run_alone(images: np.ndarray, workers: int) -> None:
+    """Classify decoded images, (N, S, S), in threads."""
+    classifier = DigitClassifier()
+    step = batch_size(images[0])
+    starts = range(0, len(images), step)
+    with ThreadPoolExecutor(workers) as pool:
+        for _ in pool.map(lambda start: classifier.run(images[start : start + step, :, :, None]), starts):
+            pass
+
+
+def run_loop(folder: Path) -> None:
+    """Classify files one after the other."""
+    classifier = DigitClassifier()
+    for chunk in find_chunks([str(folder)]):
+        for image in chunk.images:
+            classifier(image)
+
+
+def plot_rates(medians: Rates) -> Figure:
+    """Return a plot of images/s by width: a line for each method, a panel for each number of threads."""
     workers = sorted({number for _, number in medians})
     figure = Figure(figsize=(5 * len(workers), 4), layout="constrained")
     panels = figure.subplots(1, len(workers), sharey=True, squeeze=False)[0]
     for panel, number in zip(panels, workers, strict=True):
-        for name, of in medians:
-            if of == number:
-                panel.loglog(*zip(*medians[name, of].items(), strict=True), marker="o", label=name)
-        panel.set(title=f"{number} thread{'s' * (number > 1)}", xlabel="side of a picture, pixels", xticks=list(SIDES))
-        panel.set_xticklabels(map(str, SIDES))
+        for name, threads in medians:
+            if threads == number:
+                panel.loglog(*zip(*medians[name, threads].items(), strict=True), marker="o", label=name)
+        panel.set(title=f"{number} thread{'s' * (number > 1)}", xlabel="width of an image, pixels", xticks=list(SIZES))
+        panel.set_xticklabels(map(str, SIZES))
         panel.minorticks_off()
         panel.grid(alpha=0.3)
-    panels[0].set_ylabel("pictures a second")
+    panels[0].set_ylabel("images/s")
     panels[0].legend()
     return figure
-
-
-def bare(images: np.ndarray, workers: int) -> None:
-    classifier = DigitClassifier()
-    step = max(1, min(BLOCK, 2**22 // images[0].size))
-    with ThreadPoolExecutor(workers) as pool:
-        for _ in pool.map(
-            lambda start: classifier.run(images[start : start + step, :, :, None]), range(0, len(images), step)
-        ):
-            pass
-
-
-def plain_loop(folder: Path) -> None:
-    classifier = DigitClassifier()
-    for block in find_chunks([str(folder)]):
-        for picture in block.pictures:
-            classifier(picture)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 NUM_CLASSES = 10
 IMAGE_SIZE = 28  # pixels: width and height of a framed digit
-REJECTED = -1  # the label of an image that is blank or shows no digit with sufficient confidence
+REJECTED = -1  # the label of an image that is blank, or whose confidence is below the threshold
 
 INPUT_NAME = "image"
 INPUT_DOC = (

@@ -94,7 +94,7 @@ def one_line_errors() -> Iterator[None]:
         _fail(str(error))
     except ModuleNotFoundError as error:
         _fail_missing_package(error)
-    except BrokenPipeError:  # the reader of the output has ended, as in `predict ... | head`
+    except BrokenPipeError:  # the output is no longer read, as in `predict ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # otherwise Python complains at exit
         raise SystemExit(EXIT_FAILURE) from None
     except OSError as error:

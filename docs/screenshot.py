@@ -1,4 +1,4 @@
-"""Take docs/sketchpad.png of the running sketchpad: python docs/screenshot.py [URL]
+"""Take docs/sketchpad.png of the running sketchpad: python docs/screenshot.py [URL].
 
 Start `python app.py --no-open` first. It draws a 3 on a page in light mode, with Chromium from Debian.
 """

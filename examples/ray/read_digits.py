@@ -1,11 +1,13 @@
-"""Reads a folder of pictures, or Parquet, on all machines of a Ray cluster: python read_digits.py SOURCE OUTPUT
+"""Classify a directory of images, or Parquet files, on all machines of a Ray cluster.
 
-Each picture, or row of Parquet, becomes one row of the Parquet files in OUTPUT: what it came with, its label (null
-where there is no digit), how sure that is, and the error where it could not be read. The rows are in no order.
+    python read_digits.py SOURCE OUTPUT
 
-Actors and machines may die on the way, up to half of them, but not the one that this runs on: Ray starts others and
-reads again what was lost. That doubles no row, for Ray names a file of OUTPUT after the block of rows in it: written
-again, it replaces what was there. OUTPUT is whole once this has ended with status 0.
+Each image, or record of Parquet, becomes one record of the Parquet files in OUTPUT: its other columns, its label (null
+if it is rejected), the confidence, and the error if it could not be decoded. The records have no order.
+
+Up to half of the actors and machines may fail, but not the machine that runs this script: Ray starts others and repeats
+the lost work. This duplicates no record, because Ray names a file of OUTPUT after the block of records in it, and
+writing it again replaces it. OUTPUT is complete when the script has ended with status 0.
 """
 
 import argparse
@@ -22,130 +24,156 @@ from pyarrow import fs
 from digitnet import DigitClassifier, DigitnetError, ImageError
 from digitnet.errors import ConfigError, one_line_errors
 from digitnet.inference.batch import predict_chunk
-from digitnet.inference.classifier import MAX_FILE_BYTES
-from digitnet.inference.sources import CHUNK_SIZE, IMAGE_SUFFIXES, Chunk
-from digitnet.inference.writers import columns
+from digitnet.inference.chunks import CHUNK_SIZE, IMAGE_SUFFIXES, Chunk
+from digitnet.inference.formats import to_columns
+from digitnet.inference.images import MAX_FILE_BYTES
 
 RESULTS = pa.schema({"label": pa.int8(), "confidence": pa.float32(), "error": pa.string()})
-# Of a CPU. An actor keeps one busy, but where machines died the others have room for twice as many, and for the tasks.
-ACTOR, TASK = 0.4, 0.1
+# Fractions of a CPU. An actor uses a whole one, but if machines fail, the others have room for twice as many actors,
+# and for the tasks.
+ACTOR_CPUS, TASK_CPUS = 0.4, 0.1
+Row = dict[str, str]
+CHUNKS_PER_BLOCK = 4  # a block of images becomes a file of the output
 
 
 class ReadDigits:
-    """An actor: a process somewhere on the cluster that loads the model once and reads batch after batch."""
+    """An actor: a process on the cluster that loads the model once and classifies batches.
+
+    Args:
+        filesystem: Where the images are stored.
+    """
 
     def __init__(self, filesystem: fs.FileSystem) -> None:
         self.filesystem = filesystem
-        self.classifier = DigitClassifier()  # of one thread: there are as many actors as CPUs
+        self.classifier = DigitClassifier()  # with one thread, since there are as many actors as CPUs
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """The rows with their results. The picture is in column `image`, else in the file that column `file` names."""
-        given = batch.to_pydict()
-        names = given["file"] if "file" in given else ["image"] * len(batch)
-        pictures = given["image"] if "image" in given else [self.read(name) for name in names]
-        pictures = [picture["bytes"] if isinstance(picture, dict) else picture for picture in pictures]
-        results = columns(predict_chunk(self.classifier, Chunk(names, pictures)), probabilities=False)
+        """Return records with results; the image is in column `image`, or in the file that column `file` names."""
+        columns = batch.to_pydict()
+        names = columns["file"] if "file" in columns else ["image"] * len(batch)
+        images = columns["image"] if "image" in columns else [self.read(name) for name in names]
+        images = [image["bytes"] if isinstance(image, dict) else image for image in images]
+        results = to_columns(predict_chunk(self.classifier, Chunk(names, images)), probabilities=False)
         for field in RESULTS:
             batch = batch.append_column(field, pa.array(results[field.name], field.type))
-        return batch.drop_columns("image") if "image" in given else batch
+        return batch.drop_columns("image") if "image" in columns else batch
 
     def read(self, path: str) -> bytes | ImageError:
+        """Return the content of a file, or why it cannot be read."""
         try:
             with self.filesystem.open_input_stream(path) as file:
-                return file.read(MAX_FILE_BYTES + 1)  # one more than is allowed, so that it is refused
-        except OSError as error:  # one row, where `ray.data.read_binary_files` would end the job
+                return file.read(MAX_FILE_BYTES + 1)  # one byte above the limit, so that it is refused
+        except OSError as error:  # one record; `ray.data.read_binary_files` would end the job
             return ImageError(f"{path}: {error}")
 
 
-def files_at(place: str) -> tuple[fs.FileSystem, str, list[str]]:
-    """The file system of a path or URL, the path on it, and the paths of the files there. Raises ConfigError."""
+def find_files(location: str) -> tuple[fs.FileSystem, str, list[str]]:
+    """Return the file system of a path or URL, the path on it, and the paths of the files there."""
     try:
-        filesystem, path = fs.FileSystem.from_uri(place if "://" in place else os.path.abspath(place))
+        filesystem, path = fs.FileSystem.from_uri(location if "://" in location else os.path.abspath(location))
         found = [filesystem.get_file_info(path)]
         if found[0].type == fs.FileType.Directory:
             found = filesystem.get_file_info(fs.FileSelector(path, recursive=True))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{place}: {error}") from error
+        raise ConfigError(f"{location}: {error}") from error
     return filesystem, path, sorted(info.path for info in found if info.is_file)
 
 
-def count_rows(place: str, tables: list[str], filesystem: fs.FileSystem) -> int:
-    """Of Parquet files that can be read. Raises ConfigError where they cannot, or have other columns."""
+def count_records(location: str, tables: list[str], filesystem: fs.FileSystem) -> int:
+    """Return the number of records in Parquet files; raise ConfigError if they have other columns."""
     try:
         found = pyarrow.dataset.dataset(tables, filesystem=filesystem)
         names = found.schema.names
         if "image" not in names or set(names) & set(RESULTS.names):
-            raise ConfigError(f"{place} has columns {names}; wanted `image`, and none of {RESULTS.names}")
-        kind = found.schema.field("image").type
-        if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:  # as Hugging Face's datasets have it
-            kind = kind.field("bytes").type
-        if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
-            raise ConfigError(f"{place} has {kind} in `image`; wanted the bytes of picture files")
+            raise ConfigError(f"expected a column `image` and none of {RESULTS.names}, {location} has {names}")
+        image_type = found.schema.field("image").type
+        if pa.types.is_struct(image_type) and image_type.get_field_index("bytes") >= 0:  # as in Hugging Face's
+            image_type = image_type.field("bytes").type
+        if not (pa.types.is_binary(image_type) or pa.types.is_large_binary(image_type)):
+            raise ConfigError(f"expected the content of image files in column `image`, {location} has {image_type}")
         return found.count_rows()
     except pa.ArrowException as error:
-        raise ConfigError(f"{place}: {error}") from error
+        raise ConfigError(f"{location}: {error}") from error
 
 
-def rows_with_results(rows: ray.data.Dataset, filesystem: fs.FileSystem, actors: int) -> ray.data.Dataset:
-    """Each row read once. Nothing is done yet: whoever writes or takes the rows sets it going."""
-    return rows.map_batches(
+def add_results(records: ray.data.Dataset, filesystem: fs.FileSystem, actors: int) -> ray.data.Dataset:
+    """Return the records with the results, which Ray computes when they are written."""
+    return records.map_batches(
         ReadDigits,
         fn_constructor_args=[filesystem],
-        compute=ray.data.ActorPoolStrategy(size=actors),  # restarted where they die, and their tasks done again
-        num_cpus=ACTOR,
+        compute=ray.data.ActorPoolStrategy(size=actors),  # failed actors are restarted, and their tasks repeated
+        num_cpus=ACTOR_CPUS,
         batch_size=CHUNK_SIZE,
         batch_format="pyarrow",
         udf_modifying_row_count=False,
     )
 
 
+def find_inputs(source: str, filesystem: fs.FileSystem, files: list[str]) -> tuple[list[str], list[Row], int]:
+    """Return the Parquet files or the images among the files of the source, and the number of records.
+
+    Raises:
+        ConfigError: If there are both or none, or the Parquet files have other columns.
+    """
+    tables = [file for file in files if file.endswith(".parquet")]
+    images = [{"file": file} for file in files if os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES]
+    if tables and images:
+        raise ConfigError(
+            f"expected images or Parquet, {source} has {len(images):,} images and {len(tables):,} Parquet files"
+        )
+    count = count_records(source, tables, filesystem) if tables else len(images)
+    if not count:
+        raise ConfigError(f"{source}: no records of Parquet and no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    return tables, images, count
+
+
+def read_records(tables: list[str], images: list[Row], filesystem: fs.FileSystem) -> ray.data.Dataset:
+    """Return the records of the Parquet files, or the paths of the images."""
+    if tables:
+        # Version 2 waits for a whole CPU, see TASK_CPUS.
+        ray.data.DataContext.get_current().use_datasource_v2 = False
+        return ray.data.read_parquet(tables, filesystem=filesystem, num_cpus=TASK_CPUS)
+    blocks = math.ceil(len(images) / (CHUNKS_PER_BLOCK * CHUNK_SIZE))
+    return ray.data.from_items(images, override_num_blocks=blocks)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the options."""
+    parser = argparse.ArgumentParser(description="Classifies handwritten digits on a Ray cluster.")
+    parser.add_argument("source", metavar="SOURCE", help="directory of images, or of Parquet files, or a URL")
+    parser.add_argument("output", metavar="OUTPUT", help="empty or new directory that all machines access, or a URL")
+    parser.add_argument("--address", default="local", help="cluster, HOST:PORT (default: a cluster on this machine)")
+    parser.add_argument("--actors", type=int, help="number of worker processes (default: one per CPU of the cluster)")
+    return parser
+
+
 @one_line_errors()
 def main(args: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Reads handwritten digits on a Ray cluster.")
-    parser.add_argument("source", metavar="SOURCE", help="folder of pictures, or folder or file of Parquet; or a URL")
-    parser.add_argument("output", metavar="OUTPUT", help="folder, empty or new, that all machines see; or a URL")
-    parser.add_argument("--address", default="local", help="of the cluster, HOST:PORT (default: one on this machine)")
-    parser.add_argument("--actors", type=int, help="processes that read (default: one for each CPU of the cluster)")
-    options = parser.parse_args(args)
+    """Classify the images and check that no record is missing."""
+    options = build_parser().parse_args(args)
+    output_filesystem, output, existing = find_files(options.output)
+    if existing:
+        raise ConfigError(f"expected an empty directory, {options.output} has {existing[0]}; name another one")
+    filesystem, _, files = find_files(options.source)
+    tables, images, count = find_inputs(options.source, filesystem, files)
 
-    goal, output, there = files_at(options.output)
-    if there:
-        raise ConfigError(f"{options.output} holds {there[0]} already; name another folder")
-    filesystem, _, files = files_at(options.source)
-    tables = [file for file in files if file.endswith(".parquet")]
-    pictures = [{"file": file} for file in files if os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES]
-    if tables and pictures:
-        raise ConfigError(
-            f"{options.source} holds pictures and Parquet, {len(pictures):,} and {len(tables):,}; name one"
-        )
-    count = count_rows(options.source, tables, filesystem) if tables else len(pictures)
-    if not count:
-        raise ConfigError(
-            f"{options.source}: no rows of Parquet there, nor pictures ({', '.join(sorted(IMAGE_SUFFIXES))})"
-        )
-
-    alone = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"} if options.address == "local" else {}
+    local = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"} if options.address == "local" else {}
     try:
-        with ray.init(options.address, logging_level="WARNING", **alone):
+        with ray.init(options.address, logging_level="WARNING", **local):
             cpus = int(ray.cluster_resources().get("CPU", 0))
             actors = cpus if options.actors is None else options.actors
             if not 1 <= actors <= cpus:
-                raise ConfigError(f"actors is {actors}; it must be from 1 to {cpus}, the CPUs of the cluster")
-            if tables:
-                ray.data.DataContext.get_current().use_datasource_v2 = False  # it waits for a whole CPU, see TASK
-                rows = ray.data.read_parquet(tables, filesystem=filesystem, num_cpus=TASK)
-            else:
-                rows = ray.data.from_items(pictures, override_num_blocks=math.ceil(count / (4 * CHUNK_SIZE)))
-            rows = rows_with_results(rows, filesystem, actors)
-            rows.write_parquet(output, filesystem=goal, ray_remote_args={"num_cpus": TASK})
-    except (ray.exceptions.RayError, ConnectionError, ValueError) as error:  # ValueError: the address is none
+                raise ConfigError(f"actors is {actors}; it must be from 1 to {cpus}, the number of CPUs of the cluster")
+            records = add_results(read_records(tables, images, filesystem), filesystem, actors)
+            records.write_parquet(output, filesystem=output_filesystem, ray_remote_args={"num_cpus": TASK_CPUS})
+    except (ray.exceptions.RayError, ConnectionError, ValueError) as error:  # ValueError: an invalid address
         raise DigitnetError(str(getattr(error, "cause", error))[:200]) from error
 
-    written = pyarrow.dataset.dataset(output, filesystem=goal)
+    written = pyarrow.dataset.dataset(output, filesystem=output_filesystem)
     errors = written.count_rows(filter=pyarrow.dataset.field("error").is_valid())
     if written.count_rows() != count:
-        raise DigitnetError(f"{written.count_rows():,} rows in {options.output} of {count:,} in {options.source}")
-    print(f"{count:,} rows in {options.output}, {errors:,} of them with an error")
+        raise DigitnetError(f"expected {count:,} records in {options.output}, got {written.count_rows():,}")
+    print(f"{count:,} records in {options.output}, {errors:,} of them with an error")
 
 
 if __name__ == "__main__":

@@ -239,7 +239,7 @@ def test_an_extra_dir_without_images_or_with_a_blank_one_is_named(tiny_mnist, tm
 
 def test_an_extra_dir_with_a_file_that_is_not_an_image_is_named(tiny_mnist, tmp_path):
     (tmp_path / "3").mkdir()
-    (tmp_path / "3" / "bad.png").write_text("no picture")
+    (tmp_path / "3" / "bad.png").write_text("no image")
     with pytest.raises(DatasetError, match=r"bad\.png: not an image"):
         MNISTDataModule(str(tiny_mnist.folder), synthetic_digits=0, non_digits=0, extra_dir=str(tmp_path)).setup("fit")
 

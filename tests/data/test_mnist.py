@@ -22,7 +22,7 @@ NOWHERE = "http://127.0.0.1:9/"  # the discard port, where nothing listens
 
 @pytest.fixture
 def mirror(tiny_mnist, monkeypatch):
-    """torchvision's mirror on loopback, with the made files; `mirror.broken` makes it send half of each, then wait."""
+    """A mirror for torchvision on loopback with tiny files; if `mirror.broken`, it sends half of each and waits."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):

@@ -1,4 +1,4 @@
-"""The example on Ray, on a cluster of two machines (here: on this one): every row comes out once, whoever is killed."""
+"""The Ray example on a cluster of two nodes on this machine: each record is written once, even if a node is killed."""
 
 import contextlib
 import importlib.util
@@ -28,65 +28,65 @@ if not Path("/proc/self/environ").exists():
     pytest.skip("needs /proc, to find the processes to kill", allow_module_level=True)
 
 EXAMPLE = ROOT / "examples" / "ray" / "read_digits.py"
-PICTURES, BLOCKS = 8 * 1024, 8  # of these the example makes so many blocks, each a file of the output
-DEADLINE = 120  # seconds for what takes five on a quiet machine
-# Ray runs in processes of its own: none of its threads, signal handlers and warnings in the one of the tests.
-MACHINES = """
+IMAGES, BLOCKS = 8 * 1024, 8  # the number of blocks that the example makes of them, each a file of the output
+DEADLINE = 120  # seconds for what takes five on an idle machine
+# Ray runs in separate processes, so that its threads, signal handlers and warnings do not affect the tests.
+NODES = """
 import sys
 from ray.cluster_utils import Cluster
 
 machine = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "include_dashboard": False, "object_store_memory": 10**8}
 cluster = Cluster(initialize_head=True, head_node_args=machine)
 print(cluster.address, flush=True)
-for _ in sys.stdin:  # a line asks for another machine; the end of lines, for the end
+for _ in sys.stdin:  # each line requests another node; the end of the input ends the cluster
     print(cluster.add_node(**machine).all_processes["raylet"][0].process.pid, flush=True)
 cluster.shutdown()
 """
 
 
 class RayCluster:
-    """Two machines of one CPU each, as far as Ray knows, in a `with` statement. All of it on 127.0.0.1."""
+    """A cluster of two nodes with one CPU each, on 127.0.0.1, as a context manager."""
 
     def __enter__(self):
         self.folder = Path(tempfile.mkdtemp(prefix="ray-"))  # not tmp_path: a socket's path has 107 characters at most
-        self.token = secrets.token_hex(32)  # Ray's password; marks the processes that are ours, too
+        self.token = secrets.token_hex(32)  # Ray's password; it also marks the processes of this cluster
         self.environment = {
             **os.environ,
             "RAY_TMPDIR": str(self.folder),
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": self.token,
-            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # as there, it takes 127.0.0.1 at its word, and stays on it
-            "RAY_health_check_period_ms": "500",  # a dead machine is missed after 2 seconds, not 15
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # otherwise it would use another address
+            "RAY_health_check_period_ms": "500",  # a failed node is noticed after 2 seconds instead of 15
             "RAY_health_check_failure_threshold": "3",
         }
-        self.machines = subprocess.Popen(
-            [sys.executable, "-c", MACHINES],
+        self.nodes = subprocess.Popen(
+            [sys.executable, "-c", NODES],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=self.environment,
         )  # fmt: skip
-        self.address = self.machines.stdout.readline().strip()
+        self.address = self.nodes.stdout.readline().strip()
         assert self.address.startswith("127.0.0.1:")
-        self.add_machine()
+        self.add_node()
         return self
 
-    def add_machine(self) -> None:
-        self.machines.stdin.write("\n")
-        self.machines.stdin.flush()
-        self.second_machine = int(self.machines.stdout.readline())
+    def add_node(self) -> None:
+        self.nodes.stdin.write("\n")
+        self.nodes.stdin.flush()
+        self.second_node = int(self.nodes.stdout.readline())
 
     def __exit__(self, *_) -> None:
-        self.machines.communicate(timeout=DEADLINE)
-        wait_until(lambda: not self.processes(), "Ray's processes end")
+        self.nodes.communicate(timeout=DEADLINE)
+        wait_until(lambda: not self.processes(), "the processes of Ray end")
         shutil.rmtree(self.folder)
 
     def processes(self, name: str = "") -> dict[int, bool]:
-        """The processes of this cluster with such a name, and whether they are on the second machine."""
+        """Return the processes of this cluster with a name, and whether they are on the second node."""
         found = {}
         for folder in Path("/proc").glob("[0-9]*"):
             try:
                 environment = (folder / "environ").read_bytes().split(b"\0")
                 if f"RAY_AUTH_TOKEN={self.token}".encode() in environment and name in (folder / "cmdline").read_text():
-                    found[int(folder.name)] = f"RAY_RAYLET_PID={self.second_machine}".encode() in environment
-            except OSError:  # ended in the meantime, or another user's
+                    found[int(folder.name)] = f"RAY_RAYLET_PID={self.second_node}".encode() in environment
+            except OSError:  # it has ended, or belongs to another user
                 continue
         return found
 
@@ -103,7 +103,7 @@ class RayCluster:
 def wait_until(condition, what: str) -> None:
     deadline = time.monotonic() + DEADLINE
     while not condition():
-        assert time.monotonic() < deadline, f"waited in vain: {what}"
+        assert time.monotonic() < deadline, f"timeout: {what}"
         time.sleep(0.02)
 
 
@@ -115,18 +115,18 @@ def cluster():
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory) -> Path:
-    """A folder of pictures of 1 and 7 in turn."""
+    """A directory of images of 1 and 7 in turn."""
     folder = tmp_path_factory.mktemp("many")
     for digit in (1, 7):
         draw_digit(digit, 240).save(folder.parent / f"{digit}.png")
-    for i in range(PICTURES):  # links, since pytest takes half a minute to remove as many files
+    for i in range(IMAGES):  # links, because pytest takes half a minute to remove as many files
         os.link(folder.parent / f"{(1, 7)[i % 2]}.png", folder / f"{i:05}.png")
     return folder
 
 
 def kill(pids: list[int]) -> None:
     for pid in pids:
-        with contextlib.suppress(ProcessLookupError):  # those on a machine follow it by themselves
+        with contextlib.suppress(ProcessLookupError):  # the processes of a node end with it
             os.kill(pid, signal.SIGKILL)
 
 
@@ -139,108 +139,110 @@ def ended_well(process: subprocess.Popen) -> str:
     return out
 
 
-def test_each_picture_of_a_folder_is_one_row_and_one_that_cannot_be_read_says_why(cluster, tmp_path):
-    source, goal = tmp_path / "scans", tmp_path / "rows"
+def test_each_image_of_a_directory_is_one_record_with_the_reason_if_it_cannot_be_decoded(cluster, tmp_path):
+    source, output = tmp_path / "scans", tmp_path / "records"
     (source / "below").mkdir(parents=True)
     for i, digit in enumerate([1, 7, 7]):
         draw_digit(digit, 40 + i).save(source / "below" / f"{i}.PNG")
     draw_digit(1, 28).convert("L").point(lambda _: 255).save(source / "_blank.png")
-    (source / "bad.png").write_text("no picture")
-    (source / "notes.txt").write_text("no picture either")
-    out = ended_well(cluster.start(source, goal))  # without --address: a cluster of its own
-    assert out == f"5 rows in {goal}, 1 of them with an error\n"
-    table = parquet.read_table(goal)
+    (source / "bad.png").write_text("not an image")
+    (source / "notes.txt").write_text("not an image either")
+    out = ended_well(cluster.start(source, output))  # without --address: a cluster on this machine
+    assert out == f"5 records in {output}, 1 of them with an error\n"
+    table = parquet.read_table(output)
     assert table.column_names == ["file", "label", "confidence", "error"]
-    rows = {Path(row["file"]): row for row in table.to_pylist()}
-    bad = rows.pop(source / "bad.png")
-    assert "not a picture" in bad["error"]
+    records = {Path(record["file"]): record for record in table.to_pylist()}
+    bad = records.pop(source / "bad.png")
+    assert "not an image" in bad["error"]
     assert bad["label"] is bad["confidence"] is None
-    read = DigitClassifier()
-    assert {path: row["label"] for path, row in rows.items()} == {path: read(path).label for path in rows}
-    assert [rows[source / "below" / f"{i}.PNG"]["label"] for i in range(3)] == [1, 7, 7]
-    assert rows[source / "_blank.png"]["label"] is None
-    assert all(row["error"] is None for row in rows.values())
+    classifier = DigitClassifier()
+    assert {path: record["label"] for path, record in records.items()} == {
+        path: classifier(path).label for path in records
+    }
+    assert [records[source / "below" / f"{i}.PNG"]["label"] for i in range(3)] == [1, 7, 7]
+    assert records[source / "_blank.png"]["label"] is None
+    assert all(record["error"] is None for record in records.values())
 
 
-@pytest.mark.parametrize("structs", [False, True], ids=["bytes", "structs, as Hugging Face's datasets have them"])
+@pytest.mark.parametrize("structs", [False, True], ids=["bytes", "structs as in datasets of Hugging Face"])
 def test_the_other_columns_of_parquet_are_kept(cluster, tmp_path, structs):
-    source, goal = tmp_path / "tables", tmp_path / "rows"
+    source, output = tmp_path / "tables", tmp_path / "records"
     source.mkdir()
-    images = [encode_image(draw_digit(1), "PNG"), encode_image(draw_digit(7), "JPEG"), b"no picture", None]
+    images = [encode_image(draw_digit(1), "PNG"), encode_image(draw_digit(7), "JPEG"), b"not an image", None]
     if structs:
         images = [{"bytes": image, "path": None} for image in images]
     for part in range(2):
         table = {"image": images, "id": [4 * part + i for i in range(4)], "place": [["a", "b"]] * 4}
         parquet.write_table(pyarrow.table(table), source / f"{part}.parquet")
-    ended_well(cluster.start(source, goal, "--address", cluster.address))
-    rows = sorted(parquet.read_table(goal).to_pylist(), key=lambda row: row["id"])
-    assert [row["id"] for row in rows] == list(range(8))
-    assert [row["label"] for row in rows] == [1, 7, None, None] * 2
-    assert [row["error"] is None for row in rows] == [True, True, False, False] * 2
-    assert all(row["place"] == ["a", "b"] and "image" not in row for row in rows)
+    ended_well(cluster.start(source, output, "--address", cluster.address))
+    records = sorted(parquet.read_table(output).to_pylist(), key=lambda record: record["id"])
+    assert [record["id"] for record in records] == list(range(8))
+    assert [record["label"] for record in records] == [1, 7, None, None] * 2
+    assert [record["error"] is None for record in records] == [True, True, False, False] * 2
+    assert all(record["place"] == ["a", "b"] and "image" not in record for record in records)
 
 
-@pytest.mark.parametrize("whole_machine", [False, True], ids=["an actor", "a machine"])
-def test_rows_in_are_rows_out_when_one_is_killed_in_the_middle(cluster, many, tmp_path, whole_machine):
-    goal = tmp_path / "rows"
-    process = cluster.start(many, goal, "--address", cluster.address)
+@pytest.mark.parametrize("whole_node", [False, True], ids=["an actor", "a node"])
+def test_each_record_is_written_once_if_an_actor_or_a_node_is_killed(cluster, many, tmp_path, whole_node):
+    output = tmp_path / "records"
+    process = cluster.start(many, output, "--address", cluster.address)
     try:
         wait_until(
-            lambda: process.poll() is not None or (list(goal.glob("*.parquet")) and len(cluster.actors()) == 2),
-            "both actors are there and rows are written",
+            lambda: process.poll() is not None or (list(output.glob("*.parquet")) and len(cluster.actors()) == 2),
+            "both actors run and records are written",
         )
         actors = cluster.actors()
-        assert sorted(actors.values()) == [False, True], "one actor on each machine"
-        if whole_machine:
-            on_it = [pid for pid, second in cluster.processes().items() if second]
-            kill([cluster.second_machine, *on_it])
+        assert sorted(actors.values()) == [False, True], "one actor on each node"
+        if whole_node:
+            processes = [pid for pid, second in cluster.processes().items() if second]
+            kill([cluster.second_node, *processes])
         else:
             kill([next(iter(actors))])
         assert process.poll() is None
-        assert 1 <= len(list(goal.glob("*.parquet"))) < BLOCKS - 2, "it was in the middle"
+        assert 1 <= len(list(output.glob("*.parquet"))) < BLOCKS - 2, "it had not finished"
         wait_until(
             lambda: process.poll() is not None or cluster.actors().keys() - actors.keys(), "another actor starts"
         )
-        assert process.poll() is None, "nobody took its place"
-        out = ended_well(process)  # Ray tells on it of what was killed
-        assert out.splitlines()[-1] == f"{PICTURES:,} rows in {goal}, 0 of them with an error"
+        assert process.poll() is None, "it was not replaced"
+        out = ended_well(process)  # Ray reports what was killed
+        assert out.splitlines()[-1] == f"{IMAGES:,} records in {output}, 0 of them with an error"
     finally:
         process.kill()
-        if whole_machine:
-            cluster.add_machine()
-    table = parquet.read_table(goal, columns=["file", "label", "error"])
-    rows = dict(zip(table["file"].to_pylist(), table["label"].to_pylist(), strict=True))
-    assert len(table) == len(rows) == PICTURES
-    assert rows == {str(path): (1, 7)[int(path.stem) % 2] for path in many.iterdir()}
+        if whole_node:
+            cluster.add_node()
+    table = parquet.read_table(output, columns=["file", "label", "error"])
+    records = dict(zip(table["file"].to_pylist(), table["label"].to_pylist(), strict=True))
+    assert len(table) == len(records) == IMAGES
+    assert records == {str(path): (1, 7)[int(path.stem) % 2] for path in many.iterdir()}
     assert table["error"].null_count == len(table)
 
 
 @pytest.mark.parametrize(
-    ("source", "goal", "says"),
+    ("source", "output", "expected"),
     [
-        ("scans", "full", "holds"),
-        ("nothing", "rows", "no rows of Parquet there, nor pictures"),
-        ("labelled.parquet", "rows", "none of ['label', 'confidence', 'error']"),
-        ("torn.parquet", "rows", "torn.parquet: "),
-        ("paths.parquet", "rows", "has string in `image`; wanted the bytes of picture files"),
-        ("mixed", "rows", "holds pictures and Parquet, 1 and 1; name one"),
+        ("scans", "full", "expected an empty directory"),
+        ("nothing", "records", "no records of Parquet and no images"),
+        ("labeled.parquet", "records", "expected a column `image` and none of ['label', 'confidence', 'error']"),
+        ("damaged.parquet", "records", "damaged.parquet: "),
+        ("paths.parquet", "records", "expected the content of image files in column `image`"),
+        ("mixed", "records", "has 1 images and 1 Parquet files"),
     ],
 )
-def test_what_cannot_work_is_one_line(tmp_path, source, goal, says):
+def test_invalid_inputs_get_one_line(tmp_path, source, output, expected):
     for name in ("scans", "full", "mixed"):
         (tmp_path / name).mkdir()
         draw_digit(7).save(tmp_path / name / "seven.png")
-    parquet.write_table(pyarrow.table({"image": [b""], "label": [7]}), tmp_path / "labelled.parquet")
+    parquet.write_table(pyarrow.table({"image": [b""], "label": [7]}), tmp_path / "labeled.parquet")
     for name in ("paths.parquet", "mixed/a.parquet"):
         parquet.write_table(pyarrow.table({"image": ["/etc/passwd"]}), tmp_path / name)
-    (tmp_path / "torn.parquet").write_bytes((tmp_path / "labelled.parquet").read_bytes()[:-9])
+    (tmp_path / "damaged.parquet").write_bytes((tmp_path / "labeled.parquet").read_bytes()[:-9])
     before = sorted(tmp_path.rglob("*"))
-    command = [sys.executable, EXAMPLE, tmp_path / source, tmp_path / goal]
+    command = [sys.executable, EXAMPLE, tmp_path / source, tmp_path / output]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 2, result.stderr
     (line,) = result.stderr.splitlines()
     assert line.startswith("error: ")
-    assert says in line
+    assert expected in line
     assert sorted(tmp_path.rglob("*")) == before
 
 

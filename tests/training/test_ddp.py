@@ -85,7 +85,7 @@ def test_each_image_is_seen_once_an_epoch_by_one_of_two(tiny_mnist, tmp_path, co
         shares = [(tmp_path / "seen" / f"{epoch}-{rank}").read_text().split() for rank in (0, 1)]
         assert len(shares[0]) == len(shares[1])
         assert len({*shares[0], *shares[1]}) == len(shares[0]) + len(shares[1]) == TRAIN_IMAGES * 9 // 10
-    # Machines share no folder: the first has all that comes of the run, the test included.
+    # The first machine writes all results, including those of the test.
     assert [(tmp_path / f"run{machine}" / "reports" / "metrics.json").exists() for machine in (0, 1)] == [True, False]
 
 
