@@ -51,8 +51,8 @@ def test_each_link_to_a_file_or_heading_resolves(path):
 
 @pytest.mark.parametrize("command", commands("train.py --"))
 def test_train_py_accepts_the_options_in_the_readme(command, tmp_path, monkeypatch, capsys):
-    (tmp_path / "checkpoints").mkdir()
-    shutil.copy(ROOT / "checkpoints" / "release" / "config.yaml", tmp_path / "checkpoints")
+    (tmp_path / "logs" / "tensorboard" / "version_0").mkdir(parents=True)
+    shutil.copy(ROOT / "checkpoints" / "release" / "config.yaml", tmp_path / "logs" / "tensorboard" / "version_0")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["train.py"])
     with pytest.raises(SystemExit) as stop:
