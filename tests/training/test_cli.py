@@ -312,7 +312,7 @@ def test_torch_and_torchvision_builds_that_do_not_match_are_one_clear_line(tmp_p
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
     )  # fmt: skip
     assert result.returncode == 2
-    assert result.stderr.startswith("error: The installed torch and torchvision are builds that do not fit")
+    assert result.stderr.startswith("error: The builds of torch and torchvision do not match")
     assert len(result.stderr.splitlines()) == 1
 
 
