@@ -14,7 +14,7 @@ from digitnet.data.degradation import Degradation
 from digitnet.data.mnist import fetch_mnist
 from digitnet.errors import ConfigError
 
-UNCHANGED = 8  # one in so many images is not augmented: augmented images have no exactly straight, vertical lines
+UNCHANGED = 8  # one image in eight is not augmented: augmented images have no exactly straight, vertical lines
 SPLIT_SEED = 0  # every run, whatever its seed, holds out the same validation images
 EVALUATION_BATCH_SIZE = 500
 

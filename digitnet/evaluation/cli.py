@@ -75,7 +75,7 @@ def split_inputs(options: argparse.Namespace) -> tuple[list[Path | None], list[P
     models = [path for path in options.inputs if path.suffix == ".onnx"] or [options.model]
     folders = [path for path in options.inputs if path.suffix != ".onnx"]
     if options.model and models != [options.model]:
-        raise ConfigError(f"--model {options.model} beside {models[0]}; name the models to compare one way")
+        raise ConfigError(f"expected models as arguments or as --model, got both: {models[0]} and {options.model}")
     if options.robustness and folders:
         raise ConfigError(
             f"--robustness uses MNIST and takes .onnx files; {folders[0]} is neither. Leave one of them out"

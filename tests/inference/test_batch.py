@@ -40,7 +40,7 @@ def one_file_often(directory, count):
     return "--files-from", str(directory / "list.txt")
 
 
-def begun(output, *inputs, options=()):
+def start(output, *inputs, options=()):
     """Start `digitnet predict` with two workers."""
     return subprocess.Popen(
         [sys.executable, "-m", "digitnet", "predict", *inputs, "--format", "csv", "--output", str(output),
@@ -83,7 +83,7 @@ def test_a_hundred_thousand_images_take_no_more_memory_than_a_few(tmp_path, gray
         np.save(inputs[0], np.tile(gray, (334, 1, 1)))
     else:
         inputs = one_file_often(tmp_path, 100_000)
-    process = begun(tmp_path / "records.csv", *inputs)
+    process = start(tmp_path / "records.csv", *inputs)
     peak = 0
     while process.poll() is None:
         peak = max(peak, memory(process.pid))
@@ -96,14 +96,14 @@ def test_a_hundred_thousand_images_take_no_more_memory_than_a_few(tmp_path, gray
 @LINUX
 def test_a_killed_worker_ends_the_run_with_one_line_and_it_can_be_resumed(tmp_path):
     inputs = one_file_often(tmp_path, 30_000)
-    process = begun(tmp_path / "records.csv", *inputs)
+    process = start(tmp_path / "records.csv", *inputs)
     os.kill(workers(process)[0], signal.SIGKILL)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1
     (line,) = err.splitlines()
     assert line.startswith("error: A worker process was killed")
     assert not (tmp_path / "records.csv").exists()
-    process = begun(tmp_path / "records.csv", *inputs, options=["--resume"])
+    process = start(tmp_path / "records.csv", *inputs, options=["--resume"])
     assert process.communicate(timeout=120)[1] == ""
     assert [record["label"] for record in records_of(tmp_path / "records.csv")] == ["1"] * 30_000
 
@@ -111,7 +111,7 @@ def test_a_killed_worker_ends_the_run_with_one_line_and_it_can_be_resumed(tmp_pa
 @LINUX
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_no_worker_outlives_the_run(tmp_path, signum):
-    process = begun(tmp_path / "records.csv", *one_file_often(tmp_path, 100_000))
+    process = start(tmp_path / "records.csv", *one_file_often(tmp_path, 100_000))
     found = workers(process)
     (os.killpg if signum == signal.SIGINT else os.kill)(process.pid, signum)  # as Ctrl-C does
     _, err = process.communicate(timeout=60)
@@ -136,7 +136,7 @@ def test_a_script_without_a_main_guard_has_each_record_once(tmp_path):
 
 
 def test_chunks_are_read_on_demand():
-    """Nobody who looks at the first records of a million images waits for the rest."""
+    """The first records do not wait for the others."""
     made = 0
 
     def chunks():

@@ -53,7 +53,7 @@ def test_a_run_that_fails_on_a_full_disk_is_resumed(tmp_path, gray):
 
 
 def killed(tmp_path, form, source, records_before):
-    """Starts a run and kills it once it has written so many records; where they lie."""
+    """Start a run, kill it after some records, and return the paths of the output."""
     output = tmp_path / f"output.{form}"
     part = tmp_path / f"output.{form}.part"
     process = subprocess.Popen(
@@ -138,9 +138,9 @@ def test_an_interrupted_output_is_neither_overwritten_nor_mixed_with_other_recor
     np.save(tmp_path / "a.npy", gray)
     options = [tmp_path / "a.npy", "--output", tmp_path / "records", "--format"]
     assert run(*options, "json") == 0
-    begun = tmp_path / "records.part"
-    (tmp_path / "records").rename(begun)
-    content = begun.read_bytes()
+    partial = tmp_path / "records.part"
+    (tmp_path / "records").rename(partial)
+    content = partial.read_bytes()
     for more, expected in [
         (["json"], "is from an interrupted run. Complete it with --resume, or remove it"),
         (["json", "--probabilities", "--resume"], "has other columns than this run"),
@@ -148,8 +148,8 @@ def test_an_interrupted_output_is_neither_overwritten_nor_mixed_with_other_recor
     ]:
         assert run(*options, *more) == 2
         assert expected in capsys.readouterr().err
-        assert begun.read_bytes() == content
-    begun.write_bytes(content + b"\0\0\0\n")  # as a power cut leaves it
+        assert partial.read_bytes() == content
+    partial.write_bytes(content + b"\0\0\0\n")  # as after a power failure
     assert run(*options, "json", "--resume") == 2
     assert "is damaged or not json" in capsys.readouterr().err
 
@@ -183,11 +183,11 @@ def test_an_output_of_another_type_is_refused(tmp_path, form, capsys):
 
 
 def test_a_missing_list_leaves_an_interrupted_output_unchanged(tmp_path, capsys):
-    (tmp_path / "records.part").write_text("begun")
+    (tmp_path / "records.part").write_text("partial")
     options = ["--files-from", tmp_path / "none", "--format", "csv", "--output", tmp_path / "records", "--resume"]
     assert run(*options) == 2
     assert "none: No such file" in capsys.readouterr().err
-    assert (tmp_path / "records.part").read_text() == "begun"
+    assert (tmp_path / "records.part").read_text() == "partial"
 
 
 def test_names_with_any_character_survive_csv(tmp_path, capsys):

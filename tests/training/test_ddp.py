@@ -108,7 +108,7 @@ def test_two_processes_leave_one_checkpoint_and_one_report_and_learn_as_well_as_
     expected.fit(logits, labels)
     for name, value in expected.state_dict().items():
         assert getattr(model.calibration, name).item() == pytest.approx(value.item(), rel=1e-4)
-    # As many images at a step: each of the two takes a batch of its own.
+    # The same number of images per step: each of the two processes has a batch of its own.
     finished(tiny_mnist.train(tmp_path / "one", "--trainer.max_epochs=2", "--data.batch_size=32"))
     assert figures(tmp_path / "one")["test_accuracy"] == pytest.approx(two["test_accuracy"], abs=0.0015)
 
