@@ -22,10 +22,10 @@ export: .venv/installed ## export checkpoints/best.ckpt to checkpoints/digitnet.
 app: .venv/installed ## open the sketchpad in a browser
 	$(BIN)/python app.py $(ARGS)
 
-test: .venv/installed ## run the entire test suite (15 minutes on two cores)
+test: .venv/installed ## run the entire test suite (ten minutes on two cores)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-test-fast: .venv/installed ## run the tests that need neither a browser nor much time (four minutes on two cores)
+test-fast: .venv/installed ## run the tests that need neither a browser nor much time (under three minutes on two cores)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow and not browser and not network"
 
 check: .venv/installed ## check style, types and import directions

@@ -171,6 +171,7 @@ def time_fit(data_dir: str, seed: int, test_ink: Tensor, test_labels: Tensor) ->
             [
                 f"--seed_everything={seed}", "--trainer.max_epochs=1", "--trainer.accelerator=cpu",
                 f"--trainer.default_root_dir={folder}", f"--data.data_dir={data_dir}",
+                "--trainer.enable_model_summary=false",
             ]
         )  # fmt: skip
         cli.trainer.callbacks.insert(0, alternate)

@@ -41,28 +41,10 @@ def plot_samples(ink: np.ndarray, labels: np.ndarray) -> Figure:
     return _plot_grid(ink[:MAX_IMAGES], captions, "Training images after augmentation")
 
 
-def plot_mistakes(ink: np.ndarray, labels: np.ndarray, probabilities: np.ndarray) -> Figure:
-    """Return a grid of misclassified images, most confident first.
-
-    Args:
-        ink: Stroke intensity, float (N, 28, 28) in [0, 1].
-        labels: Integers (N,), 0 to 9.
-        probabilities: Float (N, 10).
-    """
-    predictions, confidence = probabilities.argmax(1), probabilities.max(1)
-    mistakes = (predictions != labels).nonzero()[0]
-    shown = mistakes[np.argsort(-confidence[mistakes], kind="stable")][:MAX_IMAGES]
-    captions = [f"{labels[i]} as {predictions[i]}\n{confidence[i]:.0%}" for i in shown]
-    which = "all" if len(shown) == len(mistakes) else f"the {len(shown)} most confident"
-    return _plot_grid(ink[shown], captions, f"{len(mistakes)} of {len(labels):,} test images misclassified ({which})")
-
-
 def _plot_grid(ink: np.ndarray, captions: Sequence[str], title: str) -> Figure:
     """Return a grid of ten captioned images per row."""
     rows = max(1, -(-len(ink) // COLUMNS))
-    lines = captions[0].count("\n") + 1 if captions else 1
-    height = 0.75 + 0.17 * lines  # inches per cell
-    figure = Figure(figsize=(COLUMNS * 0.95, rows * height + 0.5), layout="constrained")
+    figure = Figure(figsize=(COLUMNS * 0.95, rows * 0.92 + 0.5), layout="constrained")  # inches
     figure.suptitle(title)
     for cell, axes in enumerate(figure.subplots(rows, COLUMNS, squeeze=False).flat):
         axes.axis("off")

@@ -16,16 +16,18 @@ from torchmetrics import CatMetric
 
 from digitnet import __version__
 from digitnet.contract import NUM_CLASSES
-from digitnet.evaluation.metrics import confusion_matrix
-from digitnet.evaluation.plots import plot_confusion, plot_curves, plot_mistakes, plot_samples, save_figure
+from digitnet.evaluation.metrics import LabeledPrediction, confusion_matrix
+from digitnet.evaluation.mistakes import save_mistakes
+from digitnet.evaluation.plots import plot_confusion, plot_curves, plot_samples, save_figure
 from digitnet.files import write_atomically
+from digitnet.inference.classifier import Prediction
 from digitnet.training.module import Batch
 
 METRICS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
 
 
 class TrainingReport(Callback):
-    """Write samples.png when training begins, and the other plots and metrics.json after the test.
+    """Write samples.png after the first epoch, and the other plots and metrics.json after the test.
 
     It keeps the metrics of each epoch in the checkpoint, so that a resumed run reports all of its epochs.
 
@@ -43,22 +45,19 @@ class TrainingReport(Callback):
         self.epochs: list[dict[str, float]] = []
         self.metrics: dict[str, Any] = {}
         self._images = 0  # of the current epoch
+        self._samples: Batch | None = None  # the first batch
         self._start = self._validation_start = self._validation_seconds = 0.0
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
         self._start, self._validation_seconds, self._images = time.perf_counter(), 0.0, 0
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
-        """Plot the first batch."""
-        if trainer.global_step == 0 and trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            ink, labels = (tensor.cpu().float().numpy() for tensor in batch)
-            save_figure(plot_samples(ink[:, 0], labels.astype(int)), self.folder / "samples.png")
-
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """Count the images."""
+        """Count the images, and keep the first batch of the run."""
+        if self._images == 0 and trainer.current_epoch == 0:
+            self._samples = batch
         self._images += len(batch[1]) * trainer.world_size
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -70,12 +69,16 @@ class TrainingReport(Callback):
         self._validation_seconds += time.perf_counter() - self._validation_start
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the metrics of the epoch."""
+        """Keep the metrics of the epoch, and plot the first batch of the run."""
         logged = trainer.callback_metrics
         epoch = {name: logged[name].item() for name in METRICS if name in logged}
         seconds = time.perf_counter() - self._start
         train_seconds = seconds - self._validation_seconds
         self.epochs.append({**epoch, "seconds": seconds, "train_seconds": train_seconds, "images": self._images})
+        if self._samples and trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            ink, labels = (tensor.cpu().float().numpy() for tensor in self._samples)
+            save_figure(plot_samples(ink[:, 0], labels.astype(int)), self.folder / "samples.png")
+            self._samples = None
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state for the checkpoint."""
@@ -112,7 +115,8 @@ class TrainingReport(Callback):
         if self.epochs:
             save_figure(plot_curves(self.epochs), self.folder / "curves.png")
         save_figure(plot_confusion(confusion), self.folder / "confusion.png")
-        save_figure(plot_mistakes(ink, labels, probabilities), self.folder / "mistakes.png")
+        if not save_mistakes(_labeled_predictions(ink, labels, probabilities), self.folder / "mistakes.png"):
+            (self.folder / "mistakes.png").unlink(missing_ok=True)  # of another run
         per_class = confusion.diagonal() / confusion.sum(1).clip(1)
         self.metrics = {
             **{name.replace("/", "_"): value.item() for name, value in sorted(trainer.callback_metrics.items())},
@@ -136,6 +140,14 @@ class TrainingReport(Callback):
             metrics["fit_seconds"] = round(sum(epoch["seconds"] for epoch in self.epochs), 3)
             metrics["images_per_second"] = round(images / seconds, 1)
         return metrics
+
+
+def _labeled_predictions(ink: np.ndarray, labels: np.ndarray, probabilities: np.ndarray) -> list[LabeledPrediction]:
+    """Return predictions in the form that `digitnet evaluate` uses; names are the indices of the images."""
+    return [
+        LabeledPrediction(str(index), int(label), Prediction(int(p.argmax()), p, float(p.max()), framed))
+        for index, (framed, label, p) in enumerate(zip(ink, labels, probabilities, strict=True))
+    ]
 
 
 def environment(trainer: Trainer) -> dict[str, Any]:
@@ -171,7 +183,7 @@ def summary(trainer: Trainer) -> str:
 
   {root / "checkpoints"}/best.ckpt   the best epoch      last.ckpt       to resume from
   {root / "reports"}/samples.png     training images     curves.png      learning curves
-  {root / "reports"}/mistakes.png    misclassified       confusion.png   confusion matrix
+  {root / "reports"}/confusion.png   confusion matrix    mistakes.png    misclassified images
   {root / "reports"}/metrics.json    all metrics
   {root / "logs"}/                   config.yaml and the logs: tensorboard --logdir {root / "logs"}
 

@@ -43,7 +43,8 @@ def test_evaluate_prints_accuracy_confusion_and_calibration_and_draws_the_mistak
         assert sheet.size[0] > 28
 
 
-def test_evaluate_remakes_the_table_of_corruptions_from_mnist_alone(tiny_mnist, capsys):
+@pytest.mark.slow
+def test_evaluate_measures_robustness_with_mnist_only(tiny_mnist, capsys):
     tables = []
     for _ in range(2):
         assert run("--robustness", "--data-dir", tiny_mnist.folder) == 0

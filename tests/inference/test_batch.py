@@ -75,6 +75,7 @@ def memory(pid):
     return own + sum(memory(child) for child in child_processes(pid))
 
 
+@pytest.mark.slow
 @LINUX
 @pytest.mark.parametrize("source", ["images", "files"])
 def test_a_hundred_thousand_images_take_no_more_memory_than_a_few(tmp_path, gray, source):
