@@ -181,8 +181,10 @@ class MNISTDataModule(LightningDataModule):
 
     def _make_dataloader(self, dataset: LabeledImages, batch_size: int, sampler: DistributedSampler) -> DataLoader:
         # With a generator of its own, since the DataLoader otherwise draws from torch's whenever it starts.
-        generator = torch.Generator()
-        return DataLoader(dataset, batch_size, sampler=sampler, collate_fn=collate, generator=generator)
+        # Keywords, because Lightning creates it again with another sampler for some flags.
+        return DataLoader(
+            dataset, batch_size=batch_size, sampler=sampler, collate_fn=collate, generator=torch.Generator()
+        )
 
 
 def make_augmentation(option: bool | dict[str, float]) -> nn.Module:

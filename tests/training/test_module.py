@@ -1,7 +1,9 @@
 import pytest
 import torch
+from lightning import Trainer
 
-from digitnet.errors import ConfigError
+from digitnet.data import MNISTDataModule
+from digitnet.errors import ConfigError, DivergedError
 from digitnet.training.module import DigitNet, one_cycle, soft_targets
 
 
@@ -27,3 +29,45 @@ def test_the_learning_rate_rises_for_a_quarter_of_the_run_and_then_falls_to_zero
 def test_hyperparameters_out_of_range_are_refused(option, value):
     with pytest.raises(ConfigError, match=f"model.{option} is {value}"):
         DigitNet(**{option: value})
+
+
+@pytest.fixture
+def trainer(tmp_path):
+    return Trainer(
+        max_epochs=1, accelerator="cpu", default_root_dir=tmp_path, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def data(tiny_mnist):
+    return MNISTDataModule(str(tiny_mnist.folder), batch_size=16, synthetic_digits=40, non_digits=10)
+
+
+def test_the_plain_api_fits_validates_tests_and_predicts(trainer, data):
+    model = DigitNet()
+    trainer.fit(model, data)
+    temperature = model.calibration.temperature.clone()
+    assert temperature != 1
+    (validated,) = trainer.validate(model, data, verbose=False)
+    (tested,) = trainer.test(model, data, verbose=False)
+    assert validated["val/accuracy"] > 0.8
+    assert tested["test/accuracy"] > 0.8
+    assert model.calibration.temperature == temperature, "only fitting changes the calibration"
+    probabilities = torch.cat(trainer.predict(model, data))
+    assert probabilities.shape == (len(data.test_set), 10)
+    torch.testing.assert_close(probabilities.sum(1), torch.ones(len(probabilities)))
+
+
+def test_another_network_is_trained(trainer, data):
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(28 * 28, 10))
+    before = network[1].weight.clone()
+    model = DigitNet(network)
+    trainer.fit(model, data)
+    assert not torch.equal(network[1].weight, before)
+    assert "network" not in model.hparams
+
+
+def test_outputs_that_are_not_finite_end_the_run(trainer, data):
+    with pytest.raises(DivergedError, match="training diverged"):
+        trainer.fit(DigitNet(learning_rate=1e30), data)
