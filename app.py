@@ -7,8 +7,8 @@ network.
 from digitnet.errors import one_line_errors
 
 with one_line_errors():  # an import fails if a package is missing
-    from digitnet.app.cli import build_parser, launch
-    from digitnet.app.demo import build_demo, describe
+    from digitnet.app.cli import build_parser, serve
+    from digitnet.app.demo import build_demo
     from digitnet.inference.classifier import DigitClassifier
 
 
@@ -21,9 +21,8 @@ def main(args: list[str] | None = None) -> None:
     classifier = DigitClassifier(options.model)
     demo = build_demo(classifier, None if options.no_corrections else options.corrections)
 
-    # The server runs in the background; Ctrl-C stops it.
-    print(f"{describe(classifier)}\nOpen {launch(demo, options)}  (press Ctrl-C to stop)", flush=True)
-    demo.block_thread()
+    # Print the address, open the browser, and serve until Ctrl-C.
+    serve(demo, classifier, options)
 
 
 if __name__ == "__main__":

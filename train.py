@@ -8,26 +8,24 @@ from digitnet.errors import one_line_errors
 
 with one_line_errors():  # an import fails if a package is missing or torch builds do not match
     from digitnet.training.cli import TrainingCLI
-    from digitnet.training.report import summary
 
 
 @one_line_errors()
 def main(args: list[str] | None = None) -> None:
     """Train and test step by step, as `digitnet train` does."""
-    # The options define the network, the data and Lightning's trainer. The seed is set before any of them is built.
+    # The options define the network, the data and Lightning's trainer: cli.model, cli.datamodule and cli.trainer. The
+    # seed is set before any of them is built.
     cli = TrainingCLI(args)
-    model, data, trainer = cli.model, cli.datamodule, cli.trainer
 
-    # Download MNIST, keep a tenth of its training images for validation and train on the rest. best.ckpt is the epoch
-    # with the lowest val/loss, last.ckpt the state to resume from.
-    trainer.fit(model, data, ckpt_path=cli.config.ckpt_path, weights_only=True)
+    # trainer.fit: download MNIST, keep a tenth of its training images for validation and train on the rest. best.ckpt
+    # is the epoch with the lowest val/loss, last.ckpt the state to resume from.
+    cli.fit()
 
-    # Evaluate the best epoch once on the 10,000 test images.
-    trainer.test(model, data, ckpt_path=cli.best_checkpoint_path(), weights_only=True, verbose=False)
+    # trainer.test: evaluate the best epoch once on the 10,000 test images.
+    cli.test()
 
     # The callbacks have written reports/: samples, curves, confusion, mistakes and metrics.json.
-    if trainer.is_global_zero:
-        print(summary(trainer))
+    cli.print_summary()
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ import os
 import socket
 from pathlib import Path
 
+import gradio as gr
+
 from digitnet.app.demo import MAX_BODY_BYTES, build_demo, describe, launch_options
 from digitnet.app.server import LOOPBACK, middleware
 from digitnet.errors import ConfigError, one_line_errors
@@ -16,9 +18,7 @@ def main(args: list[str] | None = None) -> None:
     """Run the command: serve the sketchpad until Ctrl-C."""
     options = build_parser().parse_args(args)
     classifier = DigitClassifier(options.model)
-    demo = build_demo(classifier, None if options.no_corrections else options.corrections)
-    print(f"{describe(classifier)}\nOpen {launch(demo, options)}  (press Ctrl-C to stop)", flush=True)
-    demo.block_thread()
+    serve(build_demo(classifier, None if options.no_corrections else options.corrections), classifier, options)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -45,11 +45,26 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def launch(demo, options: argparse.Namespace) -> str:
+def serve(demo: gr.Blocks, classifier: DigitClassifier, options: argparse.Namespace) -> None:
+    """Print the model and the address, and serve the demo until Ctrl-C.
+
+    Args:
+        demo: The page of `build_demo`.
+        classifier: The classifier of the page.
+        options: The command's options.
+
+    Raises:
+        ConfigError: If the host or the port cannot be used.
+    """
+    print(f"{describe(classifier)}\nOpen {launch(demo, options)}  (press Ctrl-C to stop)", flush=True)
+    demo.block_thread()
+
+
+def launch(demo: gr.Blocks, options: argparse.Namespace) -> str:
     """Start to serve the demo in the background and return its address.
 
     Args:
-        demo: The `gradio.Blocks` of `build_demo`.
+        demo: The page of `build_demo`.
         options: The command's options.
 
     Raises:

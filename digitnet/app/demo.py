@@ -9,7 +9,6 @@ import binascii
 import hashlib
 import html
 import io
-import os
 import re
 import threading
 import time
@@ -18,12 +17,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import numpy as np
 from PIL import Image
-
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # otherwise importing gradio sends requests
-os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "100")  # kept in memory; the default is 10,000
-import gradio as gr
 
 from digitnet.contract import IMAGE_SIZE
 from digitnet.errors import ImageError

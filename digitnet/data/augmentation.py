@@ -1,13 +1,18 @@
 """Augmentation: random affine and elastic deformations of whole batches."""
 
 import math
+from typing import final
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+
+from digitnet.data.transform import RandomTransform
+from digitnet.errors import ConfigError
 
 
-class Augmentation(nn.Module):
+@final
+class Augmentation(RandomTransform):
     """Rotate, scale, shear, translate and elastically deform each image at random.
 
     The magnitudes were chosen on the validation images. The elastic deformation is from P. Simard et al., "Best
@@ -22,6 +27,9 @@ class Augmentation(nn.Module):
         displacement: Standard deviation of the elastic displacement along each axis, in pixels.
         control_points: Number of control points of the elastic deformation along each axis. Between them, the
             displacement is interpolated.
+
+    Raises:
+        ConfigError: If a magnitude is negative, or there is no control point.
     """
 
     def __init__(
@@ -42,6 +50,9 @@ class Augmentation(nn.Module):
         self.translation = translation
         self.displacement = displacement
         self.control_points = control_points
+        self.check_magnitudes()
+        if control_points < 1:
+            raise ConfigError(f"control_points of Augmentation is {control_points}; it must be 1 or more")
         self._basis = torch.empty(0)
 
     def forward(self, ink: Tensor) -> Tensor:

@@ -1,6 +1,9 @@
-"""The LightningDataModule: MNIST, synthetic images and images of one's own."""
+"""The LightningDataModule: MNIST, synthetic images, and images from a directory."""
 
+import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning import LightningDataModule
@@ -30,13 +33,18 @@ class MNISTDataModule(LightningDataModule):
         data_dir: Directory with MNIST/raw, to which MNIST is downloaded if it is missing.
         batch_size: Number of images per batch on each device, at least 1.
         val_fraction: Fraction of MNIST's training images for validation, above 0 and below 1.
-        augmentation: Whether to augment training images; or the magnitudes of `Augmentation` that differ from their
-            defaults, for example {"rotation": 0}.
+        augmentation: Whether to augment training images; or an `Augmentation` with other magnitudes. On the command
+            line, each magnitude is an option, for example `--data.augmentation.rotation 0`.
         synthetic_digits: Number of synthetic digits added to the training set.
         non_digits: Number of synthetic non-digits added to the training set.
-        degradation: Fraction of each training batch that is degraded instead, 0 to 1.
+        degradation: Fraction of each training batch that is degraded instead, 0 to 1; or a `Degradation` with other
+            magnitudes. On the command line, each magnitude is an option, for example
+            `--data.degradation.noise.gaussian 0.2`.
         extra_dir: Directory with more training images of any size in the directories 0 to 9.
-        seed: Seed of the order of the training images.
+
+    Attributes:
+        track: Called with an iterable of the synthetic batches and its length, to show a progress bar while they are
+            drawn. By default, nothing is shown.
 
     Raises:
         ConfigError: If an argument is out of its range.
@@ -47,12 +55,11 @@ class MNISTDataModule(LightningDataModule):
         data_dir: str = "data",
         batch_size: int = 128,
         val_fraction: float = 0.1,
-        augmentation: bool | dict[str, float] = True,
+        augmentation: bool | Augmentation = True,
         synthetic_digits: int = 12000,
         non_digits: int = 4000,
-        degradation: float = 0.0,
+        degradation: float | Degradation = 0.0,
         extra_dir: str | None = None,
-        seed: int = 0,
     ) -> None:
         super().__init__()
         if not data_dir:
@@ -62,22 +69,22 @@ class MNISTDataModule(LightningDataModule):
         for name, value in [("synthetic_digits", synthetic_digits), ("non_digits", non_digits)]:
             if value < 0:
                 raise ConfigError(f"data.{name} is {value}; it must be 0 or more, for example 10000")
-        if not 0 <= degradation <= 1:
-            raise ConfigError(f"data.degradation is {degradation}; it must lie between 0 and 1, for example 0.4")
         if not 0 < val_fraction < 1:
             raise ConfigError(f"data.val_fraction is {val_fraction}; it must lie between 0 and 1, for example 0.1")
-        # The same data may be stored elsewhere when a run is resumed.
-        self.save_hyperparameters(ignore=["data_dir", "extra_dir"])
+        # As Lightning's own samplers do. Unlike a constructor argument, it cannot differ from `--seed_everything`.
+        self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
         self.data_dir = data_dir
         self.batch_size = batch_size
         self.val_fraction = val_fraction
         self.synthetic_digits = synthetic_digits
         self.non_digits = non_digits
-        self.degradation = degradation
         self.extra_dir = extra_dir
-        self.seed = seed
-        self.augment = make_augmentation(augmentation)
-        self.degrade = Degradation()
+        self.augment: nn.Module = make_augmentation(augmentation)
+        self.degrade = degradation if isinstance(degradation, Degradation) else Degradation(degradation)
+        self.track: Callable[[Iterable, int], Iterable] = lambda batches, total: batches
+        # The same data may be stored elsewhere when a run is resumed.
+        self.save_hyperparameters(ignore=["data_dir", "extra_dir", "augmentation", "degradation"])
+        self.save_hyperparameters({**self._magnitudes(), "seed": self.seed})
 
     def prepare_data(self) -> None:
         """Download MNIST if a file is missing or damaged."""
@@ -98,7 +105,7 @@ class MNISTDataModule(LightningDataModule):
             val, train = split_indices(len(images), self.val_fraction)
             self.val_set = self._make_dataset("validation", images[val], labels[val])
             if stage != "validate":
-                sets = [(images[train], labels[train]), draw_synthetic(self.synthetic_digits, self.non_digits)]
+                sets = [(images[train], labels[train]), self._draw_synthetic()]
                 if self.extra_dir:
                     sets.append(load_folders(Path(self.extra_dir)))
                 self.train_set = self._make_dataset("training", *map(torch.cat, zip(*sets, strict=True)))
@@ -132,13 +139,15 @@ class MNISTDataModule(LightningDataModule):
             dataloader_idx: Unused.
 
         Returns:
-            Ink, float32 (N, 1, 28, 28) in [0, 1], and the labels.
+            Ink, (N, 1, 28, 28) in [0, 1], in the data type of the network, and the labels.
         """
         images, labels = batch
         ink = images.unsqueeze(1).float() / 255
-        if self.trainer is not None and self.trainer.training:
+        if self.trainer is None:
+            return ink, labels
+        if self.trainer.training:
             ink = self.transform(ink)
-        return ink, labels
+        return ink.to(self.trainer.lightning_module.dtype), labels  # with --trainer.precision bf16-true, not float32
 
     def transform(self, ink: Tensor) -> Tensor:
         """Degrade a fraction of a training batch, leave an eighth unchanged, and augment the rest.
@@ -149,12 +158,25 @@ class MNISTDataModule(LightningDataModule):
         Returns:
             Ink of the same shape and range.
         """
-        degraded = round(len(ink) * self.degradation)
+        degraded = round(len(ink) * self.degrade.fraction)
         unchanged = degraded + len(ink) // UNCHANGED
         first, second, third = ink.tensor_split([degraded, unchanged])
         first = self.degrade(first) if len(first) else first
         third = self.augment(third) if len(third) else third
         return torch.cat([first, second, third])
+
+    def _magnitudes(self) -> dict[str, Any]:
+        """Return the magnitudes of the transforms that are in use, named like their command-line options."""
+        magnitudes: dict[str, Any] = {"augmentation": not isinstance(self.augment, nn.Identity)}
+        used = {"augmentation": self.augment} | ({"degradation": self.degrade} if self.degrade.fraction else {})
+        for name, module in used.items():
+            if isinstance(module, (Augmentation, Degradation)):
+                magnitudes |= {f"{name}.{key}": value for key, value in module.magnitudes().items()}
+        return magnitudes
+
+    def _draw_synthetic(self) -> tuple[Tensor, Tensor]:
+        """Return the synthetic images and their labels."""
+        return draw_synthetic(self.synthetic_digits, self.non_digits, self.track)
 
     @property
     def _processes(self) -> int:
@@ -187,22 +209,15 @@ class MNISTDataModule(LightningDataModule):
         )
 
 
-def make_augmentation(option: bool | dict[str, float]) -> nn.Module:
-    """Return the augmentation that an option of the data module describes.
+def make_augmentation(option: bool | nn.Module) -> nn.Module:
+    """Return the augmentation that an option of the data module stands for.
 
     Args:
-        option: False for none, True for the default, or the magnitudes that differ from it.
-
-    Raises:
-        ConfigError: If a magnitude does not exist.
+        option: False for none, True for the default, or the module itself.
     """
-    if option is False:
-        return nn.Identity()
-    try:
-        return Augmentation(**({} if option is True else option))  # type: ignore[arg-type]
-    except TypeError as error:
-        names = ", ".join(name for name in vars(Augmentation()) if not name.startswith("_") and name != "training")
-        raise ConfigError(f"data.augmentation is {option}; expected true, false or some of {names}") from error
+    if isinstance(option, nn.Module):
+        return option
+    return Augmentation() if option else nn.Identity()
 
 
 def split_indices(size: int, val_fraction: float) -> tuple[Tensor, Tensor]:

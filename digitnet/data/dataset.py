@@ -1,16 +1,15 @@
 """Datasets of framed images in memory, and what they are made from."""
 
-import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.progress import Progress
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.datasets import MNIST
 
-from digitnet.data.synthetic import synthetic_batches
+from digitnet.data.synthetic import BATCH_SIZE, synthetic_batches
 from digitnet.errors import DatasetError, ImageError
 from digitnet.inference.images import load_image
 from digitnet.inference.sources import find_labeled_images
@@ -91,12 +90,15 @@ def load_folders(folder: Path) -> tuple[Tensor, Tensor]:
     return torch.stack(images), torch.tensor(labels)
 
 
-def draw_synthetic(digits: int, non_digits: int) -> tuple[Tensor, Tensor]:
-    """Draw and frame synthetic images, several thousand per second, with a progress bar on a terminal.
+def draw_synthetic(
+    digits: int, non_digits: int, track: Callable[[Iterable, int], Iterable] = lambda batches, total: batches
+) -> tuple[Tensor, Tensor]:
+    """Draw and frame synthetic images, several thousand per second.
 
     Args:
         digits: Number of digits.
         non_digits: Number of non-digits.
+        track: Called with an iterable of the batches and its length, to show a progress bar.
 
     Returns:
         Images, uint8 (N, 28, 28), and labels, int64 (N,), in random order; -1 for a non-digit.
@@ -104,11 +106,9 @@ def draw_synthetic(digits: int, non_digits: int) -> tuple[Tensor, Tensor]:
     if not digits + non_digits:
         return torch.empty(0, 28, 28, dtype=torch.uint8), torch.empty(0, dtype=torch.int64)
     framing, all_images, all_labels = Framing(), [], []
-    with Progress(transient=True, disable=not sys.stdout.isatty()) as progress:
-        task = progress.add_task("Drawing synthetic images", total=digits + non_digits)
-        for images, labels in synthetic_batches(digits, non_digits, seed=SYNTHETIC_SEED):
-            ink, _ = framing(torch.from_numpy(images)[..., None])
-            all_images.append((ink * 255).round().to(torch.uint8))
-            all_labels.append(torch.from_numpy(labels))
-            progress.advance(task, len(images))
+    batches = synthetic_batches(digits, non_digits, seed=SYNTHETIC_SEED)
+    for images, labels in track(batches, -(-(digits + non_digits) // BATCH_SIZE)):
+        ink, _ = framing(torch.from_numpy(images)[..., None])
+        all_images.append((ink * 255).round().to(torch.uint8))
+        all_labels.append(torch.from_numpy(labels))
     return torch.cat(all_images), torch.cat(all_labels)

@@ -5,41 +5,56 @@ dark edges. Each effect changes a fraction of the images. All random numbers com
 """
 
 import math
+from typing import Any, final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from digitnet.model.framing import SIZE, Framing
+from digitnet.contract import IMAGE_SIZE
+from digitnet.data.transform import RandomTransform, Range
+from digitnet.errors import ConfigError
+from digitnet.model.framing import BOX, Framing
 
 CANVAS_SIZES = (28, 28, 28, 40, 48)  # pixels; one is drawn for each batch
+LARGE_CANVAS = 40  # pixels; a larger one is blurred twice
+FOG_CELLS = 5  # random numbers along each axis, between which clouds are interpolated
+MIN_OUTLINE = 0.3  # ink below which an outline is not drawn
 
 
+@final
 class Degradation(nn.Module):
     """Degrade each image and frame it again.
 
-    The steps are `RandomPlacement`, `RandomStroke`, `RandomDistractors`, `RandomBackground` and `RandomNoise`. Pass a
-    step with other magnitudes to change them.
-
     Args:
+        fraction: Fraction of each training batch that is degraded, 0 to 1.
         placement: Places the digit on a canvas.
         stroke: Changes the stroke width and the hardness of its edges.
         distractors: Adds lines and blots.
         background: Adds paper and lighting.
         noise: Adds blur and noise.
         canvas_sizes: Widths of the square canvas in pixels, one of which is drawn for each batch.
+
+    Raises:
+        ConfigError: If an argument is out of its range.
     """
 
     def __init__(
         self,
-        placement: nn.Module | None = None,
-        stroke: nn.Module | None = None,
-        distractors: nn.Module | None = None,
-        background: nn.Module | None = None,
-        noise: nn.Module | None = None,
+        fraction: float = 0.4,
+        placement: "RandomPlacement | None" = None,
+        stroke: "RandomStroke | None" = None,
+        distractors: "RandomDistractors | None" = None,
+        background: "RandomBackground | None" = None,
+        noise: "RandomNoise | None" = None,
         canvas_sizes: tuple[int, ...] = CANVAS_SIZES,
     ) -> None:
         super().__init__()
+        if not 0 <= fraction <= 1:
+            raise ConfigError(f"data.degradation is {fraction}; it must lie between 0 and 1, for example 0.4")
+        if not canvas_sizes or min(canvas_sizes) < IMAGE_SIZE:
+            raise ConfigError(f"canvas_sizes of Degradation is {canvas_sizes}; they must be {IMAGE_SIZE} or more")
+        self.fraction = fraction
         self.placement = placement or RandomPlacement()
         self.stroke = stroke or RandomStroke()
         self.distractors = distractors or RandomDistractors()
@@ -63,31 +78,59 @@ class Degradation(nn.Module):
         framed, blank = self.framing((images * 255).round().to(torch.uint8).permute(0, 2, 3, 1))
         return torch.where(blank[:, None, None, None], ink, framed[:, None])
 
+    def magnitudes(self) -> dict[str, Any]:
+        """Return the magnitudes of all steps, named like the command-line options."""
+        steps = {name: step for name, step in self.named_children() if isinstance(step, RandomTransform)}
+        return {
+            "fraction": self.fraction,
+            "canvas_sizes": self.canvas_sizes,
+            **{f"{name}.{key}": value for name, step in steps.items() for key, value in step.magnitudes().items()},
+        }
 
-class RandomPlacement(nn.Module):
+    def extra_repr(self) -> str:
+        """Return the arguments that are not modules as text, for `repr`."""
+        return f"fraction={self.fraction}, canvas_sizes={self.canvas_sizes}"
+
+
+@final
+class RandomPlacement(RandomTransform):
     """Place each digit on a canvas with a random size, position, rotation, shear and aspect ratio.
 
     Args:
-        rotation: Maximum rotation of seven in ten images, in degrees.
-        shear: Maximum shear of half of the images, as displacement per unit of height.
-        min_scale: Minimum scale relative to the canvas.
-        max_scale: Maximum scale relative to the canvas.
-        stretch: Maximum natural logarithm of the horizontal stretch of one in five images.
-        crop: Fraction of images that are cropped to the digit, which then fills the canvas.
+        rotation: Maximum rotation in either direction, in degrees.
+        rotated: Fraction of images that are rotated.
+        shear: Maximum horizontal displacement per unit of height, in either direction.
+        sheared: Fraction of images that are sheared.
+        scale: Range of the scale relative to the canvas; a digit keeps at least `min_side` pixels.
+        min_side: Minimum width and height of the framed digit on the canvas, in pixels.
+        aspect_ratio: Maximum absolute natural logarithm of the horizontal stretch of every image.
+        widening: Maximum natural logarithm of the additional stretch of wide images.
+        widened: Fraction of wide images.
+        overhang: Maximum distance by which a digit exceeds the canvas, as a fraction of half its width.
+        cropped: Fraction of images that are cropped to the digit, which then fills the canvas.
     """
 
     def __init__(
         self,
         rotation: float = 24.0,
+        rotated: float = 0.7,
         shear: float = 0.35,
-        min_scale: float = 0.55,
-        max_scale: float = 1.15,
-        stretch: float = 0.9,
-        crop: float = 0.12,
+        sheared: float = 0.5,
+        scale: Range = (0.55, 1.15),
+        min_side: int = 21,
+        aspect_ratio: float = 0.1,
+        widening: float = 0.9,
+        widened: float = 0.2,
+        overhang: float = 0.05,
+        cropped: float = 0.12,
     ) -> None:
         super().__init__()
-        self.rotation, self.shear, self.stretch, self.crop = rotation, shear, stretch, crop
-        self.min_scale, self.max_scale = min_scale, max_scale
+        self.rotation, self.rotated = rotation, rotated
+        self.shear, self.sheared = shear, sheared
+        self.scale, self.min_side = scale, min_side
+        self.aspect_ratio, self.widening, self.widened = aspect_ratio, widening, widened
+        self.overhang, self.cropped = overhang, cropped
+        self.check_magnitudes()
 
     def forward(self, ink: Tensor, size: int) -> Tensor:
         """Return the images on canvases.
@@ -100,18 +143,20 @@ class RandomPlacement(nn.Module):
             Ink, float32 (N, 1, S, S) in [0, 1].
         """
         affine = self._draw_affine(ink, size)
-        affine = torch.where(_chance(ink, self.crop)[:, 0], _bounding_box(ink), affine)
+        affine = torch.where(_chance(ink, self.cropped)[:, 0], _bounding_box(ink), affine)
         grid = F.affine_grid(affine, [len(ink), 1, size, size], align_corners=False)
         return F.grid_sample(ink, grid, align_corners=False)
 
     def _draw_affine(self, ink: Tensor, size: int) -> Tensor:
         """Return random affine maps from the canvas to the image, (N, 2, 3), in the coordinates of `affine_grid`."""
         limit = math.radians(self.rotation)
-        angle = _uniform(ink, -limit, limit) * _chance(ink, 0.7)
-        shear = _uniform(ink, -self.shear, self.shear) * _chance(ink, 0.5)
-        scale = _uniform(ink, max(self.min_scale, 21 / size), self.max_scale)  # a digit has at least 21 pixels
-        stretch = (_uniform(ink, -0.1, 0.1) + _uniform(ink, 0, self.stretch) * _chance(ink, 0.2)).exp()
-        margin = (1 - 20 / 28 * scale).clamp(min=0) + 0.05  # a little of the digit may be cut off
+        angle = _uniform(ink, -limit, limit) * _chance(ink, self.rotated)
+        shear = _uniform(ink, -self.shear, self.shear) * _chance(ink, self.sheared)
+        min_scale = max(self.scale[0], self.min_side / size)
+        scale = _uniform(ink, min_scale, max(self.scale[1], min_scale))
+        stretch = _uniform(ink, -self.aspect_ratio, self.aspect_ratio)
+        stretch = (stretch + _uniform(ink, 0, self.widening) * _chance(ink, self.widened)).exp()
+        margin = (1 - BOX / IMAGE_SIZE * scale).clamp(min=0) + self.overhang
         cos, sin = angle.cos() / scale, angle.sin() / scale
         shift_x, shift_y = _uniform(ink, -1, 1) * margin, _uniform(ink, -1, 1) * margin
         x = torch.cat([cos / stretch, (shear * cos - sin) / stretch, shift_x], 3)
@@ -119,193 +164,327 @@ class RandomPlacement(nn.Module):
         return torch.cat([x, y], 2)[:, 0]
 
 
-class RandomStroke(nn.Module):
+@final
+class RandomStroke(RandomTransform):
     """Make strokes thicker or thinner, or replace them by their outlines, and change the hardness of edges.
 
     Args:
-        thicken: Fraction of images with thicker strokes.
-        thin: Fraction of images with thinner strokes, if enough of the strokes remains.
-        outline: Fraction of images with outlined strokes, if the strokes are thin.
-        harden: Fraction of images with another edge hardness.
-    """
-
-    def __init__(self, thicken: float = 0.15, thin: float = 0.15, outline: float = 0.1, harden: float = 0.3) -> None:
-        super().__init__()
-        self.thicken, self.thin, self.outline, self.harden = thicken, thin, outline, harden
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the images, (N, 1, S, S), with other strokes."""
-        thick, thin = _dilate(images), 1 - _dilate(1 - images)
-        outline = (thick - thin) * (thick - thin > 0.3)
-        remaining = thin.sum((1, 2, 3), keepdim=True) / images.sum((1, 2, 3), keepdim=True).clamp(min=1e-6)
-        effect = _uniform(images, 0, 1)
-        thinned = (effect > self.thicken) & (effect < self.thicken + self.thin) & (remaining > 0.5)
-        outlined = (effect > 1 - self.outline) & (remaining < 0.55)  # the outline of a dot would be a 0
-        images = torch.where(effect < self.thicken, thick, images)
-        images = torch.where(thinned, thin, images)
-        images = torch.where(outlined, outline, images)
-        level, contrast = _uniform(images, 0.2, 0.6), _uniform(images, 2, 12)
-        hardened = ((images - level) * contrast + 0.5).clamp(0, 1)
-        return torch.where(_chance(images, self.harden), hardened, images)
-
-
-class RandomDistractors(nn.Module):
-    """Add strokes that do not belong to the digit: a straight, dotted or zigzag line, and blots.
-
-    Args:
-        line: Fraction of images with a line.
-        blots: Fraction of images with blots.
-    """
-
-    def __init__(self, line: float = 0.32, blots: float = 0.12) -> None:
-        super().__init__()
-        self.line, self.blots = line, blots
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the images, (N, 1, S, S), with lines and blots."""
-        line = self._draw_line(images)
-        cloud = _cloud(images, images.shape[-1] // 2, "bilinear")
-        blots = ((cloud - _uniform(images, 0.78, 0.97)) * 12).clamp(0, 1) * _chance(images, self.blots)
-        return torch.maximum(images, torch.maximum(line, blots))
-
-    def _draw_line(self, images: Tensor) -> Tensor:
-        """Return images, (N, 1, S, S), of which a fraction has a line at a random angle and distance to the center."""
-        x, y = _coordinates(images)
-        angle = _uniform(images, 0, math.pi) * _chance(images, 0.5) + _uniform(images, -0.25, 0.25)
-        along = x * angle.cos() + y * angle.sin()
-        across = y * angle.cos() - x * angle.sin()
-        zigzag, frequency, slope = _chance(images, 0.55), _uniform(images, 2.5, 6), _uniform(images, 0.4, 1.8)
-        teeth = zigzag * slope * ((along * frequency) % 1 - 0.5).abs() / frequency
-        center = 0.5 * (angle.cos() - angle.sin()) + _uniform(images, -0.45, 0.45)
-        distance = (across - center + teeth).abs() / (1 + zigzag * slope**2).sqrt()
-        line = (1.2 - distance * images.shape[-1] / _uniform(images, 0.5, 1.2)).clamp(0, 1)
-        gaps = ((along * _uniform(images, 5, 16)) % 1 >= 0.5) & _chance(images, 0.5) & ~zigzag
-        return line * ~gaps * _uniform(images, 0.6, 1) * _chance(images, self.line)
-
-
-class RandomBackground(nn.Module):
-    """Put the strokes on paper that is shaded, foggy, striped, dark at an edge, partly inverted or faded.
-
-    At most one of these effects changes an image, because two together make it illegible.
-
-    Args:
-        shading: Fraction of images with a brightness gradient.
-        fog: Fraction of images with smooth clouds.
-        stripes: Fraction of images with stripes or ruled lines.
-        edge: Fraction of images with one dark edge or four.
-        inversion: Fraction of images with an inverted band.
-        fading: Fraction of images with low contrast.
+        thickened: Fraction of images with strokes that are two pixels thicker.
+        thinned: Fraction of images with strokes that are two pixels thinner, if enough of the ink remains.
+        min_remaining: Fraction of the ink that thinner strokes must retain.
+        outlined: Fraction of images with outlined strokes, if the strokes are thin.
+        max_remaining: Fraction of the ink that thinner strokes may retain if strokes are outlined; the outline of a
+            dot would be a 0.
+        hardened: Fraction of images with another edge hardness.
+        level: Range of the ink that becomes the middle of a hardened edge.
+        contrast: Range of the factor by which the slope of a hardened edge grows.
     """
 
     def __init__(
         self,
-        shading: float = 0.07,
-        fog: float = 0.07,
-        stripes: float = 0.07,
-        edge: float = 0.14,
-        inversion: float = 0.14,
-        fading: float = 0.06,
+        thickened: float = 0.15,
+        thinned: float = 0.15,
+        min_remaining: float = 0.5,
+        outlined: float = 0.1,
+        max_remaining: float = 0.55,
+        hardened: float = 0.3,
+        level: Range = (0.2, 0.6),
+        contrast: Range = (2.0, 12.0),
     ) -> None:
         super().__init__()
-        self.fractions = (shading, fog, stripes, edge, inversion, fading)
+        self.thickened, self.thinned, self.min_remaining = thickened, thinned, min_remaining
+        self.outlined, self.max_remaining = outlined, max_remaining
+        self.hardened, self.level, self.contrast = hardened, level, contrast
+        self.check_magnitudes()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the images, (N, 1, S, S), with other strokes."""
+        return self._harden(self._change_width(images))
+
+    def _change_width(self, images: Tensor) -> Tensor:
+        """Return the images, of which some have thicker, thinner or outlined strokes."""
+        thick, thin = _dilate(images), 1 - _dilate(1 - images)
+        outline = (thick - thin) * (thick - thin > MIN_OUTLINE)
+        remaining = thin.sum((1, 2, 3), keepdim=True) / images.sum((1, 2, 3), keepdim=True).clamp(min=1e-6)
+        effect = _uniform(images, 0, 1)
+        thinned = (effect > self.thickened) & (effect < self.thickened + self.thinned)
+        outlined = (effect > 1 - self.outlined) & (remaining < self.max_remaining)
+        images = torch.where(effect < self.thickened, thick, images)
+        images = torch.where(thinned & (remaining > self.min_remaining), thin, images)
+        return torch.where(outlined, outline, images)
+
+    def _harden(self, images: Tensor) -> Tensor:
+        """Return the images, of which some have another edge hardness."""
+        level, contrast = _uniform(images, *self.level), _uniform(images, *self.contrast)
+        hardened = ((images - level) * contrast + 0.5).clamp(0, 1)
+        return torch.where(_chance(images, self.hardened), hardened, images)
+
+
+@final
+class RandomDistractors(RandomTransform):
+    """Add strokes that do not belong to the digit: a straight, dotted or zigzag line, and blots.
+
+    Lengths are fractions of the width of the canvas, unless noted otherwise.
+
+    Args:
+        lined: Fraction of images with a line.
+        offset: Maximum distance of the line from the center, in either direction.
+        tilt: Maximum angle of the line to the horizontal, in radians; half of the lines have any angle.
+        line_width: Range of half the width of the line, in pixels.
+        darkness: Range of the ink of the line.
+        zigzag: Fraction of lines that are zigzags.
+        teeth: Range of the number of teeth of a zigzag.
+        slope: Range of the slope of the teeth.
+        dotted: Fraction of the other lines that are dotted.
+        dots: Range of the number of dots.
+        blotted: Fraction of images with blots.
+        blot_level: Range of the level of smooth noise in [0, 1] above which there is a blot; higher means smaller.
+        blot_contrast: Slope of the edges of a blot, in ink per unit of the noise.
+    """
+
+    def __init__(
+        self,
+        lined: float = 0.32,
+        offset: float = 0.45,
+        tilt: float = 0.25,
+        line_width: Range = (0.5, 1.2),
+        darkness: Range = (0.6, 1.0),
+        zigzag: float = 0.55,
+        teeth: Range = (2.5, 6.0),
+        slope: Range = (0.4, 1.8),
+        dotted: float = 0.5,
+        dots: Range = (5.0, 16.0),
+        blotted: float = 0.12,
+        blot_level: Range = (0.78, 0.97),
+        blot_contrast: float = 12.0,
+    ) -> None:
+        super().__init__()
+        self.lined, self.offset, self.tilt = lined, offset, tilt
+        self.line_width, self.darkness = line_width, darkness
+        self.zigzag, self.teeth, self.slope = zigzag, teeth, slope
+        self.dotted, self.dots = dotted, dots
+        self.blotted, self.blot_level, self.blot_contrast = blotted, blot_level, blot_contrast
+        self.check_magnitudes()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the images, (N, 1, S, S), with lines and blots."""
+        line = self._draw_line(images)
+        return torch.maximum(images, torch.maximum(line, self._draw_blots(images)))
+
+    def _draw_line(self, images: Tensor) -> Tensor:
+        """Return images, (N, 1, S, S), of which a fraction has a line at a random angle and distance to the center."""
+        along, across, center = self._draw_axes(images)
+        zigzag, frequency = _chance(images, self.zigzag), _uniform(images, *self.teeth)
+        slope = _uniform(images, *self.slope)
+        teeth = zigzag * slope * ((along * frequency) % 1 - 0.5).abs() / frequency
+        center = center + _uniform(images, -self.offset, self.offset)
+        distance = (across - center + teeth).abs() / (1 + zigzag * slope**2).sqrt()  # perpendicular to the teeth
+        line = (1.2 - distance * images.shape[-1] / _uniform(images, *self.line_width)).clamp(0, 1)  # soft edges
+        gaps = (along * _uniform(images, *self.dots)) % 1 >= 0.5
+        gaps = gaps & _chance(images, self.dotted) & ~zigzag
+        return line * ~gaps * _uniform(images, *self.darkness) * _chance(images, self.lined)
+
+    def _draw_axes(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the coordinates along and across a line at a random angle, and that of the center across it."""
+        x, y = _coordinates(images)
+        angle = _uniform(images, 0, math.pi) * _chance(images, 0.5) + _uniform(images, -self.tilt, self.tilt)
+        along = x * angle.cos() + y * angle.sin()
+        across = y * angle.cos() - x * angle.sin()
+        return along, across, 0.5 * (angle.cos() - angle.sin())
+
+    def _draw_blots(self, images: Tensor) -> Tensor:
+        """Return images, (N, 1, S, S), of which a fraction has blots: the peaks of smooth noise."""
+        cloud = _cloud(images, images.shape[-1] // 2, "bilinear")
+        blots = ((cloud - _uniform(images, *self.blot_level)) * self.blot_contrast).clamp(0, 1)
+        return blots * _chance(images, self.blotted)
+
+
+@final
+class RandomBackground(RandomTransform):
+    """Put the strokes on paper that is shaded, foggy, striped, dark at an edge, partly inverted or faded.
+
+    At most one of these effects changes an image, because two together make it illegible. Darkness is 0 for bright
+    paper and 1 for ink; lengths are fractions of the width of the canvas.
+
+    Args:
+        shaded: Fraction of images with a brightness gradient.
+        shading: Range of the slope of the gradient, as the change of the darkness over the canvas.
+        gray: Maximum darkness of the paper of half of the images.
+        foggy: Fraction of images with smooth clouds.
+        fog: Range of the darkness of the clouds.
+        striped: Fraction of images with stripes or ruled lines.
+        stripe_period: Range of the distance of the stripes.
+        stripe_width: Range of their width, as a fraction of their distance.
+        stripe_darkness: Range of their darkness.
+        edged: Fraction of images with one dark edge or four.
+        edge_width: Maximum width of a single dark edge.
+        frame_width: Maximum width of each of four dark edges.
+        edge_darkness: Range of the darkness of the edges.
+        inverted: Fraction of images with an inverted band.
+        band_center: Range of the center of the band.
+        band_width: Range of half its width.
+        faded: Fraction of images with low contrast.
+        fading: Range of the ink that is added to images with low contrast.
+        strength: Range of the ink of the strokes of half of the images.
+        tilt: Maximum slope of stripes, edges and bands of half of the images.
+    """
+
+    def __init__(
+        self,
+        shaded: float = 0.07,
+        shading: Range = (0.0, 0.45),
+        gray: float = 0.15,
+        foggy: float = 0.07,
+        fog: Range = (0.0, 0.5),
+        striped: float = 0.07,
+        stripe_period: Range = (0.06, 0.4),
+        stripe_width: Range = (0.08, 0.5),
+        stripe_darkness: Range = (0.1, 0.5),
+        edged: float = 0.14,
+        edge_width: float = 0.12,
+        frame_width: float = 0.1,
+        edge_darkness: Range = (0.3, 0.9),
+        inverted: float = 0.14,
+        band_center: Range = (0.3, 0.7),
+        band_width: Range = (0.15, 0.4),
+        faded: float = 0.06,
+        fading: Range = (0.0, 0.55),
+        strength: Range = (0.35, 1.0),
+        tilt: float = 0.08,
+    ) -> None:
+        super().__init__()
+        self.shaded, self.shading, self.gray = shaded, shading, gray
+        self.foggy, self.fog = foggy, fog
+        self.striped, self.stripe_period = striped, stripe_period
+        self.stripe_width, self.stripe_darkness = stripe_width, stripe_darkness
+        self.edged, self.edge_darkness = edged, edge_darkness
+        self.edge_width, self.frame_width = edge_width, frame_width
+        self.inverted, self.band_center, self.band_width = inverted, band_center, band_width
+        self.faded, self.fading = faded, fading
+        self.strength, self.tilt = strength, tilt
+        self.check_magnitudes()
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the images, (N, 1, S, S), on backgrounds; 0 is bright paper and 1 is ink."""
-        shaded, foggy, striped, edged, inverted, faded = _one_of(images, *self.fractions)
+        shaded, foggy, striped, edged, inverted, faded = _one_of(
+            images, self.shaded, self.foggy, self.striped, self.edged, self.inverted, self.faded
+        )
         dark = self._draw_shading(images, shaded)
-        dark = dark + _cloud(images, 5, "bicubic") * _uniform(images, 0, 0.5) * foggy
+        dark = dark + _cloud(images, FOG_CELLS, "bicubic") * _uniform(images, *self.fog) * foggy
         axis = self._draw_axis(images)
         dark = dark + self._draw_stripes(images, axis) * striped
         dark = dark + self._draw_edges(images, axis) * edged
-        weight = _uniform(images, 0.35, 1)
-        weight = torch.where(_chance(images, 0.5), weight, 1.0)
-        result = (dark + images * weight * (1 - dark).clamp(min=0.25)).clamp(0, 1)
-        band = (axis - _uniform(images, 0.3, 0.7)).abs() < _uniform(images, 0.15, 0.4)
+        result = self._draw_strokes(images, dark)
+        band = (axis - _uniform(images, *self.band_center)).abs() < _uniform(images, *self.band_width)
         result = torch.where(band & inverted, 1 - result, result)
-        return (result + _uniform(images, 0, 0.55) * faded).clamp(0, 1)
+        return (result + _uniform(images, *self.fading) * faded).clamp(0, 1)
 
     def _draw_shading(self, images: Tensor, shaded: Tensor) -> Tensor:
         """Return the darkness of gray paper and of a brightness gradient."""
         x, y = _coordinates(images)
         angle = _uniform(images, 0, 2 * math.pi)
         slope = (x - 0.5) * angle.cos() + (y - 0.5) * angle.sin() + 0.7
-        return _uniform(images, 0, 0.15) * _chance(images, 0.5) + slope * _uniform(images, 0, 0.45) * shaded
+        gray = _uniform(images, 0, self.gray) * _chance(images, 0.5)
+        return gray + slope * _uniform(images, *self.shading) * shaded
 
     def _draw_axis(self, images: Tensor) -> Tensor:
         """Return the coordinate across stripes and bands: x or y, in half of the images a little rotated."""
         x, y = _coordinates(images)
         vertical = _chance(images, 0.5)
-        return torch.where(vertical, x, y) + (x - y) * _uniform(images, -0.08, 0.08) * _chance(images, 0.5)
+        tilt = _uniform(images, -self.tilt, self.tilt)
+        return torch.where(vertical, x, y) + (x - y) * tilt * _chance(images, 0.5)
 
     def _draw_stripes(self, images: Tensor, axis: Tensor) -> Tensor:
         """Return the darkness of stripes of random period and width."""
-        period, width = _uniform(images, 0.06, 0.4), _uniform(images, 0.08, 0.5)
+        period, width = _uniform(images, *self.stripe_period), _uniform(images, *self.stripe_width)
         stripes = (axis / period + _uniform(images, 0, 1)) % 1 < width
-        return stripes * _uniform(images, 0.1, 0.5)
+        return stripes * _uniform(images, *self.stripe_darkness)
 
     def _draw_edges(self, images: Tensor, axis: Tensor) -> Tensor:
         """Return the darkness of one dark edge, or of a dark frame."""
         x, y = _coordinates(images)
-        edge = torch.where(_chance(images, 0.5), axis, 1 - axis) - _uniform(images, 0, 0.12)
-        left, right, top, bottom = (_uniform(images, 0, 0.1) for _ in range(4))
+        edge = torch.where(_chance(images, 0.5), axis, 1 - axis) - _uniform(images, 0, self.edge_width)
+        left, right, top, bottom = (_uniform(images, 0, self.frame_width) for _ in range(4))
         sides = torch.minimum(x - left, 1 - right - x)
         frame = torch.minimum(sides, torch.minimum(y - top, 1 - bottom - y))
         outside = torch.where(_chance(images, 0.5), edge, frame) < 0
-        return outside * _uniform(images, 0.3, 0.9)
+        return outside * _uniform(images, *self.edge_darkness)
+
+    def _draw_strokes(self, images: Tensor, dark: Tensor) -> Tensor:
+        """Return the strokes, some of them faint, on a background that leaves them at least a quarter of the range."""
+        strength = _uniform(images, *self.strength)
+        strength = torch.where(_chance(images, 0.5), strength, 1.0)
+        return (dark + images * strength * (1 - dark).clamp(min=0.25)).clamp(0, 1)
 
 
-class RandomNoise(nn.Module):
+@final
+class RandomNoise(RandomTransform):
     """Blur images, add noise, and invert half of them.
 
     At most one kind of blur or noise changes an image.
 
     Args:
-        blur: Fraction of images that are blurred.
+        blurred: Fraction of images that are blurred; how much is random.
         glass: Fraction of images seen through frosted glass.
+        displacement: Range of the maximum displacement of pixels by frosted glass, in pixels.
         gaussian: Fraction of images with Gaussian noise.
+        gaussian_std: Range of its standard deviation.
         shot: Fraction of images with noise that grows with the intensity, as in low light.
+        shot_std: Range of its standard deviation where the intensity is 1.
         impulse: Fraction of images with black and white pixels.
-        invert: Fraction of images with dark strokes on a bright background.
+        impulse_fraction: Range of the fraction of black pixels, and of that of white pixels.
+        inverted: Fraction of images with dark strokes on a bright background.
     """
 
     def __init__(
         self,
-        blur: float = 0.1,
+        blurred: float = 0.1,
         glass: float = 0.08,
+        displacement: Range = (0.5, 1.6),
         gaussian: float = 0.1,
+        gaussian_std: Range = (0.0, 0.12),
         shot: float = 0.1,
+        shot_std: Range = (0.0, 0.6),
         impulse: float = 0.1,
-        invert: float = 0.5,
+        impulse_fraction: Range = (0.0, 0.12),
+        inverted: float = 0.5,
     ) -> None:
         super().__init__()
-        self.fractions = (blur, glass, gaussian, shot, impulse)
-        self.invert = invert
+        self.blurred = blurred
+        self.glass, self.displacement = glass, displacement
+        self.gaussian, self.gaussian_std = gaussian, gaussian_std
+        self.shot, self.shot_std = shot, shot_std
+        self.impulse, self.impulse_fraction = impulse, impulse_fraction
+        self.inverted = inverted
+        self.check_magnitudes()
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the images, (N, 1, S, S), with blur and noise, in [0, 1]."""
-        blurred, glass, gaussian, shot, impulse = _one_of(images, *self.fractions)
+        blurred, glass, gaussian, shot, impulse = _one_of(
+            images, self.blurred, self.glass, self.gaussian, self.shot, self.impulse
+        )
         images = self._blur(images, blurred, glass)
         noise = torch.randn_like(images)
-        images = images + noise * _uniform(images, 0, 0.12) * gaussian
-        images = images + noise * images.clamp(min=0).sqrt() * _uniform(images, 0, 0.6) * shot
-        chance, failed = torch.rand_like(images), _uniform(images, 0, 0.12) * impulse
+        images = images + noise * _uniform(images, *self.gaussian_std) * gaussian
+        images = images + noise * images.clamp(min=0).sqrt() * _uniform(images, *self.shot_std) * shot
+        chance, failed = torch.rand_like(images), _uniform(images, *self.impulse_fraction) * impulse
         images = torch.where(chance < failed, 0.0, torch.where(chance > 1 - failed, 1.0, images)).clamp(0, 1)
-        return torch.where(_chance(images, self.invert), 1 - images, images)
+        return torch.where(_chance(images, self.inverted), 1 - images, images)
 
     def _blur(self, images: Tensor, blurred: Tensor, glass: Tensor) -> Tensor:
         """Return the images, of which some are blurred and some have their pixels displaced."""
         soft = _blur_5x5(images)
-        if images.shape[-1] > 40:
+        if images.shape[-1] > LARGE_CANVAS:
             soft = _blur_5x5(soft)
         images = torch.where(blurred, torch.lerp(soft, images, _uniform(images, 0, 1)), images)
         return torch.where(glass, self._displace(soft), images)
 
     def _displace(self, images: Tensor) -> Tensor:
-        """Return the images with each pixel taken from up to 1.6 pixels away."""
+        """Return the images with each pixel taken from a random position nearby."""
         count, _, size, _ = images.shape
         x, y = _coordinates(images)
         offset = torch.rand(2, count, size, size, device=images.device) * 2 - 1
-        offset = offset * _uniform(images, 0.5, 1.6)[:, 0] * 2 / size
+        offset = offset * _uniform(images, *self.displacement)[:, 0] * 2 / size
         grid = torch.stack([x * 2 - 1 + offset[0], y * 2 - 1 + offset[1]], -1)
         return F.grid_sample(images, grid, align_corners=False, padding_mode="border")
 
@@ -357,10 +536,10 @@ def _blur_5x5(images: Tensor) -> Tensor:
 def _bounding_box(ink: Tensor) -> Tensor:
     """Return the affine maps, (N, 2, 3), that stretch the bounding box of each digit over the whole canvas."""
     used = torch.cat([ink.amax(2), ink.amax(3)], 1) > 0.2  # (N, 2, 28): columns, rows
-    index = torch.arange(SIZE, device=ink.device)
-    start = torch.where(used, index, SIZE).amin(2)
+    index = torch.arange(IMAGE_SIZE, device=ink.device)
+    start = torch.where(used, index, IMAGE_SIZE).amin(2)
     stop = torch.where(used, index + 1, 0).amax(2)
-    half = ((stop - start) / SIZE).clamp(min=0.2)  # a thin stroke does not become a wide one
-    middle = (start + stop) / SIZE - 1
+    half = ((stop - start) / IMAGE_SIZE).clamp(min=0.2)  # a thin stroke does not become a wide one
+    middle = (start + stop) / IMAGE_SIZE - 1
     zero = torch.zeros_like(half[:, 0])
     return torch.stack([half[:, 0], zero, middle[:, 0], zero, half[:, 1], middle[:, 1]], 1).view(-1, 2, 3)

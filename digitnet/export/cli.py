@@ -3,20 +3,26 @@
 import argparse
 from pathlib import Path
 
+import onnx
+
 from digitnet.console import log_to_stderr
 from digitnet.data.mnist import fetch_mnist
 from digitnet.errors import one_line_errors
-from digitnet.export.graph import add_metadata, build_onnx, store_weights
+from digitnet.export.graph import add_metadata, build_onnx
 from digitnet.export.verify import network_accuracy, verify, with_stored_weights
 from digitnet.files import write_atomically
-from digitnet.model.checkpoint import load_model
+from digitnet.model.checkpoint import TrainedModel, load_model
 
 
 @one_line_errors()
 def main(args: list[str] | None = None) -> None:
     """Run the command: export a checkpoint, verify the exported model and write it."""
     log_to_stderr()
-    export(build_parser().parse_args(args))
+    options = build_parser().parse_args(args)
+    model = load_model(options.checkpoint)
+    graph = build_onnx(model, options.weights)
+    document(graph, model, options.checkpoint, options.data_dir)
+    save(verify(graph, model, options.data_dir), options.output)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -37,12 +43,6 @@ def build_parser() -> argparse.ArgumentParser:
         help="file to write (default: checkpoints/digitnet.onnx)",
     )
     parser.add_argument(
-        "--opset",
-        type=int,
-        default=18,
-        help="version of the ONNX operator set (default: 18, the oldest that torch exports)",
-    )
-    parser.add_argument(
         "--weights",
         choices=("float32", "float16", "int8"),
         default="float32",
@@ -56,15 +56,29 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def export(options: argparse.Namespace) -> None:
-    """Export the checkpoint; the file appears under its name only after its outputs were verified against torch's."""
-    model = load_model(options.checkpoint)
-    fetch_mnist(options.data_dir)
-    graph = build_onnx(model, options.opset)
-    store_weights(graph, options.weights)
-    accuracy = network_accuracy(with_stored_weights(model, graph).network, options.data_dir)
-    add_metadata(graph, model, options.checkpoint, accuracy)
-    content = graph.SerializeToString()
-    verify(content, model, options.opset, accuracy, options.data_dir)
-    write_atomically(options.output, content)
-    print(f"{options.output}: {len(content):,} bytes, accuracy {accuracy:.2%} on the MNIST test set.")
+def document(graph: onnx.ModelProto, model: TrainedModel, checkpoint: Path, data_dir: str) -> None:
+    """Measure the accuracy of the stored weights in torch, and add it and the documentation to the graph.
+
+    Args:
+        graph: The ONNX model, which is changed in place.
+        model: The model that it was exported from.
+        checkpoint: The checkpoint of that model.
+        data_dir: The directory in which MNIST is stored or to which it is downloaded.
+    """
+    fetch_mnist(data_dir)
+    accuracy = network_accuracy(with_stored_weights(model, graph).network, data_dir)
+    add_metadata(graph, model, checkpoint, accuracy)
+
+
+def save(content: bytes, path: Path) -> None:
+    """Write the file and print its size and accuracy.
+
+    Args:
+        content: The verified content.
+        path: The file to write; its directory is created.
+    """
+    write_atomically(path, content)
+    (accuracy,) = [
+        entry.value for entry in onnx.load_from_string(content).metadata_props if entry.key == "test_accuracy"
+    ]
+    print(f"{path}: {len(content):,} bytes, accuracy {float(accuracy):.2%} on the MNIST test set.")

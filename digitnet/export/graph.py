@@ -4,7 +4,6 @@ Opset 18 and IR version 9 are read by onnxruntime 1.17 and later, also by its bu
 """
 
 import hashlib
-import logging
 from pathlib import Path
 from typing import Literal
 
@@ -16,12 +15,11 @@ from torch import Tensor, nn
 
 from digitnet import __version__
 from digitnet.contract import INPUT_DOC, INPUT_NAME, NUM_CLASSES, OUTPUT_DOCS, REJECTED
-from digitnet.errors import ConfigError
 from digitnet.model.checkpoint import TrainedModel
 from digitnet.model.framing import Framing
 
 IR_VERSION = 9
-MAX_OPSET = 18  # the newest that all supported runtimes read
+OPSET = 18  # the newest that all supported runtimes read, and the oldest that torch exports
 MIN_THRESHOLD = 0.11  # above the probabilities of a blank image, which are 0.1
 MIN_STORED_SIZE = 2048  # numbers; smaller tensors stay float32: they are 1 % of the weights and the most sensitive
 
@@ -61,30 +59,22 @@ class ExportedModel(nn.Module):
         return probabilities, label, framed, framed.mean((1, 2))
 
 
-def build_onnx(model: TrainedModel, opset: int = MAX_OPSET) -> onnx.ModelProto:
-    """Export a model with float32 weights and free batch and image sizes.
+def build_onnx(model: TrainedModel, weights: Weights = "float32") -> onnx.ModelProto:
+    """Export a model with free batch and image sizes.
 
     Args:
         model: The trained network and its calibration.
-        opset: Version of the ONNX operator set, at most 18.
+        weights: Data type in which the large weights are stored; see `store_weights`.
 
     Returns:
         The ONNX model, without metadata.
-
-    Raises:
-        ConfigError: If `opset` is too new.
     """
-    if opset > MAX_OPSET:
-        raise ConfigError(f"opset is {opset}; {MAX_OPSET} is the newest that all supported runtimes read")
-    for name in ("torch.onnx", "onnxscript"):
-        # They warn about older opsets that they cannot export; `verify` raises an error then.
-        logging.getLogger(name).setLevel(logging.CRITICAL)
     batch, height, width, channels = (torch.export.Dim.DYNAMIC,) * 4
     program = torch.onnx.export(
         ExportedModel(model).eval(),
         (torch.zeros(2, 30, 31, 4, dtype=torch.uint8),),
         dynamo=True,
-        opset_version=opset,
+        opset_version=OPSET,
         input_names=[INPUT_NAME],
         output_names=list(OUTPUT_DOCS),
         dynamic_shapes=({0: batch, 1: height, 2: width, 3: channels},),
@@ -98,6 +88,7 @@ def build_onnx(model: TrainedModel, opset: int = MAX_OPSET) -> onnx.ModelProto:
     proto.producer_name, proto.producer_version = "digitnet", __version__
     proto.graph.name = "digitnet"
     _name_dimensions(proto)
+    store_weights(proto, weights)
     return proto
 
 

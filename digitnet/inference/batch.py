@@ -67,8 +67,7 @@ class ChunkPredictions:
 
     def prediction(self, index: int) -> Prediction:
         """Return the prediction for one image."""
-        label, probabilities = int(self.labels[index]), self.probabilities[index]
-        return Prediction(label if label >= 0 else None, probabilities, float(probabilities.max()), self.framed[index])
+        return Prediction.from_outputs(self.probabilities[index], self.labels[index], self.framed[index])
 
 
 def available_cores() -> int:

@@ -8,7 +8,7 @@ from typing import overload
 import numpy as np
 import onnxruntime as ort
 
-from digitnet.contract import IMAGE_SIZE, INPUT_NAME, NUM_CLASSES
+from digitnet.contract import IMAGE_SIZE, INPUT_NAME, NUM_CLASSES, REJECTED
 from digitnet.errors import ImageError, ModelError
 from digitnet.inference.images import ImageLike, batches_by_shape, load_image
 
@@ -32,6 +32,17 @@ class Prediction:
     probabilities: np.ndarray
     confidence: float
     framed: np.ndarray
+
+    @classmethod
+    def from_outputs(cls, probabilities: np.ndarray, label: int, framed: np.ndarray) -> "Prediction":
+        """Return the prediction that the outputs of the model for one image stand for.
+
+        Args:
+            probabilities: Float32 (10,).
+            label: The digit, or -1 if the image was rejected.
+            framed: Float32 (28, 28).
+        """
+        return cls(None if label == REJECTED else int(label), probabilities, float(probabilities.max()), framed)
 
 
 class DigitClassifier:
@@ -130,10 +141,7 @@ class DigitClassifier:
         Returns:
             N predictions.
         """
-        return [
-            Prediction(int(label) if label >= 0 else None, probabilities, float(probabilities.max()), framed)
-            for probabilities, label, framed in zip(*self.run(images), strict=True)
-        ]
+        return [Prediction.from_outputs(*outputs) for outputs in zip(*self.run(images), strict=True)]
 
     def run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Classify images of one size and return arrays.

@@ -17,6 +17,7 @@ from digitnet.errors import CheckpointError
 from digitnet.model.calibration import Calibration
 from digitnet.model.network import ConvNet
 
+FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)  # by --trainer.precision
 MAX_UNPACKED_BYTES = 64 * 2**20  # a checkpoint of digitnet with the state of AdamW has less than 3 MB
 
 
@@ -57,7 +58,7 @@ def read_checkpoint(path: str | Path, reference: nn.Module | None = None) -> dic
     Args:
         path: The checkpoint.
         reference: If given, the checkpoint must have exactly the parameters and buffers of this module, with the same
-            shapes and dtypes and finite values.
+            shapes and finite values. The precision of floats may differ.
 
     Returns:
         The content, with tensors on the CPU: among others "state_dict" and "hyper_parameters", which are numbers.
@@ -113,11 +114,11 @@ def _check_content(path: Path, checkpoint: Any) -> None:
 
 
 def _check_state_dict(path: Path, weights: dict[str, Any], expected: dict[str, Tensor]) -> None:
-    """Raise CheckpointError unless `weights` has the same names, shapes and dtypes as `expected`."""
+    """Raise CheckpointError unless `weights` has the same names, shapes and kinds of data types as `expected`."""
     for name, tensor in expected.items():
         check_tensor(path, name, weights.get(name), tensor)
     if extra := set(weights) - set(expected):
-        raise CheckpointError(f"{path} is of another network: it has {min(map(str, extra))}, which digitnet has not")
+        raise CheckpointError(f"{path} is of another network: it has {min(map(str, extra))}, digitnet does not")
 
 
 def check_tensor(path: Path, name: str, value: Any, expected: Tensor) -> None:
@@ -127,10 +128,10 @@ def check_tensor(path: Path, name: str, value: Any, expected: Tensor) -> None:
         path: The checkpoint, for the message.
         name: Name of the tensor, for the message.
         value: What the checkpoint has under this name, or None.
-        expected: A tensor with the expected shape, dtype and layout.
+        expected: A tensor with the expected shape, kind of data type and layout.
 
     Raises:
-        CheckpointError: If shape, dtype or layout differ, or a value is not finite.
+        CheckpointError: If shape, kind of data type or layout differ, or a value is not finite.
     """
     if _describe(value) != _describe(expected):
         raise CheckpointError(
@@ -141,7 +142,8 @@ def check_tensor(path: Path, name: str, value: Any, expected: Tensor) -> None:
 
 
 def _describe(tensor: Any) -> str:
-    """Return shape, dtype and layout as text, for example "[10] float32"."""
+    """Return shape, data type and layout as text, for example "[10] float"."""
     if not isinstance(tensor, Tensor):
         return "none"
-    return f"{list(tensor.shape)} {tensor.dtype} {tensor.layout}".replace("torch.", "").removesuffix(" strided")
+    kind = "float" if tensor.dtype in FLOATS else str(tensor.dtype)
+    return f"{list(tensor.shape)} {kind} {tensor.layout}".replace("torch.", "").removesuffix(" strided")

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-SIZE = 28  # pixels: width and height of a framed digit
+from digitnet.contract import IMAGE_SIZE
+
 BOX = 20  # pixels: the longer side of the ink
 CENTER = 14  # the pixel at which the center of mass is placed
 BORDER_SAMPLES = 64  # pixels sampled along each side of the image to estimate the background
@@ -201,10 +202,10 @@ def _sampling_windows(start: Tensor, stop: Tensor, center: Tensor) -> tuple[Tens
     # The center of a symmetric digit may be between two pixels. The small offsets are larger than rounding errors, so
     # that every runtime chooses the same pixel.
     shift = CENTER + 1 + 1e-4 - (center - start) / scale
-    max_shift = SIZE + 1e-3 - (stop - start) / scale
+    max_shift = IMAGE_SIZE + 1e-3 - (stop - start) / scale
     shift = torch.minimum(shift, max_shift).floor().clamp(min=0)
     half_width = scale.clamp(min=1) / 2
-    pixel = torch.arange(SIZE, device=start.device) + 0.5
+    pixel = torch.arange(IMAGE_SIZE, device=start.device) + 0.5
     middle = start + (pixel - shift) * scale
     return torch.maximum(middle - half_width, start), torch.minimum(middle + half_width, stop)
 

@@ -11,6 +11,8 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from digitnet.errors import CheckpointError, DigitnetError, Interrupted, RankLostError
 
+METRICS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")  # of an epoch
+
 logger = logging.getLogger(__name__)
 
 
@@ -35,8 +37,6 @@ class EpochSeed(Callback):
 class EpochLog(Callback):
     """Log a line per epoch with its metrics, for output that is not a terminal and shows no progress bar."""
 
-    METRICS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
-
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
         self._start = time.perf_counter()
@@ -44,7 +44,7 @@ class EpochLog(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the line."""
         if trainer.is_global_zero:
-            values = {name: trainer.callback_metrics[name] for name in self.METRICS if name in trainer.callback_metrics}
+            values = {name: trainer.callback_metrics[name] for name in METRICS if name in trainer.callback_metrics}
             metrics = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
             seconds = time.perf_counter() - self._start
             logger.info("%s  %s  %.1f s", epoch_name(trainer), metrics, seconds)

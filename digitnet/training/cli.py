@@ -1,18 +1,25 @@
 """The command line of train.py: a LightningCLI with digitnet's defaults."""
 
+import atexit
 import ctypes
 import logging
+import os
+import re
 import sys
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentError
+import torch
+from jsonargparse import ArgumentError, Namespace
 from lightning import Callback, Trainer
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from rich.console import Console
+from rich.progress import track
 
 from digitnet.console import log_to_stderr
 from digitnet.data.datamodule import MNISTDataModule
@@ -20,10 +27,12 @@ from digitnet.errors import ConfigError, one_line_errors
 from digitnet.training.callbacks import EpochLog, EpochSeed, ResumeHint
 from digitnet.training.checkpoint import check_resumable
 from digitnet.training.module import DigitNet
-from digitnet.training.report import TrainingReport, summary
+from digitnet.training.report import TrainingReport
+from digitnet.training.summary import summary
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # parameters of mallopt in glibc's malloc.h
 MAX_SEED = 2**32 - 1
+LIGHTNING_CKPT_PATHS = ("best", "last", "hpc")  # words that Lightning resolves to a path
 TRAINER_DEFAULTS = {
     "max_epochs": 5,
     "devices": 1,
@@ -41,10 +50,9 @@ def main(args: list[str] | None = None) -> None:
         args: Command-line arguments, `sys.argv[1:]` by default.
     """
     cli = TrainingCLI(args)
-    cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.config.ckpt_path, weights_only=True)
-    cli.trainer.test(cli.model, cli.datamodule, ckpt_path=cli.best_checkpoint_path(), weights_only=True, verbose=False)
-    if cli.trainer.is_global_zero:
-        print(summary(cli.trainer))
+    cli.fit()
+    cli.test()
+    cli.print_summary()
 
 
 class TrainingCLI(LightningCLI):
@@ -66,6 +74,7 @@ class TrainingCLI(LightningCLI):
         log_to_stderr()
         filter_warnings()
         configure_malloc()
+        atexit.register(destroy_process_group)
         super().__init__(
             DigitNet,
             MNISTDataModule,
@@ -73,8 +82,8 @@ class TrainingCLI(LightningCLI):
             seed_everything_default=0,
             save_config_kwargs={"overwrite": True},
             parser_kwargs={
-                "prog": "digitnet train",
-                "usage": "python train.py [options]",
+                "prog": "python train.py" if Path(sys.argv[0]).name == "train.py" else "digitnet train",
+                "usage": "%(prog)s [options]",
                 "description": "Trains digitnet on MNIST and tests it.",
                 "exit_on_error": False,  # raise an exception instead of printing the usage
             },
@@ -92,7 +101,7 @@ class TrainingCLI(LightningCLI):
         parser.add_lightning_class_args(LearningRateMonitor, "learning_rate_monitor")
         parser.set_defaults(
             {
-                # The loss distinguishes epochs that misclassify the same few images, and rewards honest probabilities.
+                # The loss distinguishes epochs that misclassify the same few images, and measures their probabilities.
                 "best_checkpoint.monitor": "val/loss",
                 "best_checkpoint.filename": "best",
                 "best_checkpoint.save_weights_only": True,
@@ -105,35 +114,57 @@ class TrainingCLI(LightningCLI):
         )
         for name in ("best_checkpoint", "last_checkpoint"):
             parser.link_arguments("trainer.default_root_dir", f"{name}.dirpath", compute_fn=_checkpoint_folder)
-        parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse the options and raise ConfigError for invalid ones."""
         try:
             super().parse_arguments(parser, args)
         except ArgumentError as error:
-            raise ConfigError(f"{error} (python train.py --help lists the options)") from error
+            raise ConfigError(f"{describe_error(error)} (`{parser.prog} --help` lists the options)") from error
         if not 0 <= self.config.seed_everything <= MAX_SEED:
             raise ConfigError(f"seed_everything is {self.config.seed_everything}; it must be from 0 to {MAX_SEED}")
+
+    def instantiate_classes(self) -> None:
+        """Build the data module, the module and the trainer.
+
+        Raises:
+            ConfigError: If an argument of a class is out of its range, or a package that the class needs is missing.
+        """
+        try:
+            super().instantiate_classes()
+        except (ValueError, ModuleNotFoundError) as error:  # jsonargparse raises ValueError for what it wraps
+            raise ConfigError(describe_error(error)) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Return the trainer with those default callbacks and loggers that its options allow."""
         options = self.config_init.trainer
         root = Path(options.default_root_dir or ".")
-        if options.logger is None or options.logger is True:
-            kwargs["logger"] = default_loggers(root)
-        if not sys.stdout.isatty():
-            kwargs["enable_progress_bar"] = False
-        self.trainer_defaults["callbacks"] = self._own_callbacks(root)
+        own: list[Callback] = []
         stock: list[Callback] = []
-        if options.enable_checkpointing is not False:
-            stock += [self.config_init.best_checkpoint, self.config_init.last_checkpoint]
-        if options.logger is not False:  # it requires a logger
-            stock.append(self.config_init.learning_rate_monitor)
+        if options.barebones:  # which excludes loggers, checkpoints, progress bars and everything that logs
+            if options.log_every_n_steps == TRAINER_DEFAULTS["log_every_n_steps"]:
+                kwargs["log_every_n_steps"] = None
+        else:
+            if options.logger is None or options.logger is True:
+                kwargs["logger"] = default_loggers(root)
+            own, stock = self._own_callbacks(root), self._stock_callbacks()
+            if options.enable_progress_bar is None and not sys.stdout.isatty() and not _has_progress_bar(options):
+                kwargs["enable_progress_bar"] = False
+                own.append(EpochLog())
+        self.trainer_defaults["callbacks"] = own
         try:
             return self._instantiate_trainer({**options, **kwargs}, stock)
-        except (MisconfigurationException, ModuleNotFoundError, ValueError, TypeError, RuntimeError) as error:
+        except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
             raise ConfigError(f"The trainer cannot be built with these options: {error}") from error
+
+    def _stock_callbacks(self) -> list[Callback]:
+        """Return Lightning's callbacks that the other options allow."""
+        callbacks: list[Callback] = []
+        if self.config_init.trainer.enable_checkpointing is not False:
+            callbacks += [self.config_init.best_checkpoint, self.config_init.last_checkpoint]
+        if self.config_init.trainer.logger is not False:  # it requires a logger
+            callbacks.append(self.config_init.learning_rate_monitor)
+        return callbacks
 
     def _own_callbacks(self, root: Path) -> list[Callback]:
         """Return the callbacks for what no stock callback does."""
@@ -142,18 +173,66 @@ class TrainingCLI(LightningCLI):
         callbacks: list[Callback] = [TrainingReport(root / "reports"), ResumeHint(checkpoint if enabled else None)]
         if self.config.seed_everything is not False:
             callbacks.append(EpochSeed(int(self.config.seed_everything)))
-        if not sys.stdout.isatty():
-            callbacks.append(EpochLog())
         return callbacks
 
     def after_instantiate_classes(self) -> None:
         """Check the checkpoint to resume from, before anything is written."""
-        if self.config.ckpt_path not in (None, "last"):
-            check_resumable(Path(self.config.ckpt_path), self.model, self.datamodule)
+        self.datamodule.track = track_drawing
+        last = Path(self.config_init.last_checkpoint.dirpath) / "last.ckpt"
+        path = last if self.config.ckpt_path == "last" and last.is_file() else self.config.ckpt_path
+        if path not in (None, *LIGHTNING_CKPT_PATHS):
+            check_resumable(Path(path), self.model, self.datamodule)
+
+    def fit(self) -> None:
+        """Train, or resume from `--ckpt_path`."""
+        self.trainer.fit(self.model, self.datamodule, ckpt_path=self.config.ckpt_path, weights_only=True)
+
+    def test(self) -> None:
+        """Test the epoch with the lowest val/loss, or the last state of the network if no checkpoint was written."""
+        path = self.best_checkpoint_path()
+        self.trainer.test(self.model, self.datamodule, ckpt_path=path, weights_only=True, verbose=False)
+
+    def print_summary(self) -> None:
+        """Print the result of the run and where its files are stored, in the first of several processes."""
+        if self.trainer.is_global_zero:
+            print(summary(self.trainer))
 
     def best_checkpoint_path(self) -> str | None:
-        """Return the path of the epoch with the lowest val/loss, or None if no checkpoint was written."""
-        return self.config_init.best_checkpoint.best_model_path or None
+        """Return the path of the epoch with the lowest val/loss, or None if there is no such checkpoint."""
+        path = self.config_init.best_checkpoint.best_model_path
+        return path if os.path.isfile(path) else None
+
+
+def describe_error(error: Exception) -> str:
+    """Return the message of jsonargparse for an invalid value, without the types that the value could also have had.
+
+    Args:
+        error: An exception of jsonargparse, or of a constructor.
+    """
+    message = str(error)
+    if "Union subtypes" not in message:
+        return message
+    noise = re.compile(r"\s*(- Expected a |(- )?Does not validate|Subtypes:|Errors:|Given value)")
+    lines = [line.strip(" -") for line in message.splitlines() if not noise.match(line)]
+    return message if all(line.endswith(":") for line in lines) else " ".join(lines)
+
+
+def track_drawing(batches: Iterable, total: int) -> Iterable:
+    """Show a progress bar on the terminal while the batches of synthetic images are drawn.
+
+    Args:
+        batches: The batches.
+        total: Their number.
+    """
+    console = Console(stderr=True)
+    return track(
+        batches, "Drawing synthetic images", total, console=console, transient=True, disable=not sys.stderr.isatty()
+    )
+
+
+def _has_progress_bar(options: Namespace) -> bool:
+    """Return whether the options of the trainer name a progress bar."""
+    return any(isinstance(callback, ProgressBar) for callback in options.callbacks or [])
 
 
 def _checkpoint_folder(root: str | None) -> str:
@@ -181,6 +260,15 @@ def configure_malloc() -> None:
     if mallopt:
         for parameter, value in [(M_MMAP_THRESHOLD, 2**30), (M_TRIM_THRESHOLD, 2**31 - 1)]:
             mallopt(parameter, value)
+
+
+def destroy_process_group() -> None:
+    """Close the connections of a distributed run, as PyTorch's documentation demands.
+
+    Lightning does so for NCCL only. A process that used gloo sometimes aborts if Python has to do it at its end.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def filter_warnings() -> None:

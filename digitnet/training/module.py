@@ -35,7 +35,7 @@ class DigitNet(LightningModule):
         label_smoothing: Fraction of the target that is spread over all digits, at least 0 and below 1.
 
     Raises:
-        ConfigError: If an argument is out of its range.
+        ConfigError: If an argument is out of its range, or the network has no parameters to train.
     """
 
     def __init__(
@@ -60,11 +60,14 @@ class DigitNet(LightningModule):
         self.weight_decay = weight_decay
         self.label_smoothing = label_smoothing
         self.network = ConvNet(dropout) if network is None else network
+        if not any(parameter.requires_grad for parameter in self.network.parameters()):
+            raise ConfigError(f"model.network is a {type(self.network).__name__}, which has no parameters to train")
         self.calibration = Calibration()
         # Neither labels nor losses are validated, which would synchronize with a GPU at each step.
         self.train_loss = MeanMetric(nan_strategy="disable")
         accuracy = MulticlassAccuracy(NUM_CLASSES, average="micro", ignore_index=-1, validate_args=False)
         self.train_accuracy, self.val_accuracy, self.test_accuracy = accuracy.clone(), accuracy.clone(), accuracy
+        self._steps: list[tuple[Tensor, Tensor, Tensor]] = []  # loss, logits and labels
         # Metrics rather than lists, because they are gathered over processes.
         self.val_logits, self.val_labels = CatMetric(nan_strategy="disable"), CatMetric(nan_strategy="disable")
 
@@ -83,23 +86,38 @@ class DigitNet(LightningModule):
         """Return the loss of a batch and log it with the accuracy on its digits."""
         ink, labels = batch
         logits = self(ink)
-        loss = F.cross_entropy(logits, soft_targets(labels), label_smoothing=self.label_smoothing)
-        self.train_loss.update(loss.detach(), len(labels))
-        self.train_accuracy.update(logits.detach(), labels)
-        self._log_training(loss, batch_idx)
-        return loss
-
-    def _log_training(self, loss: Tensor, batch_idx: int) -> None:
-        """Log the loss of some steps, and loss and accuracy of the epoch with its last step.
-
-        Two calls of `self.log` at each step would reduce the training speed by 6 % (see benchmarks/train_speed.py).
-        """
-        if (batch_idx + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        loss = self._loss(logits, labels, self.label_smoothing)
+        self._steps.append((loss.detach(), logits.detach(), labels))
+        interval = self.trainer.log_every_n_steps or math.inf  # type: ignore[attr-defined]  # 0 if nothing is logged
+        if (batch_idx + 1) % interval == 0:
+            self._update_training_metrics()
             # A value for the progress bar is fetched from the device at each step, so only if there is a bar.
             self.log("train/loss_step", loss, prog_bar=self.trainer.progress_bar_callback is not None)
         if self.trainer.is_last_batch:
+            self._update_training_metrics()
             self.log("train/loss", self.train_loss, on_step=False, on_epoch=True, prog_bar=True)
             self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True, prog_bar=True)
+        return loss
+
+    def _update_training_metrics(self) -> None:
+        """Update the metrics of the epoch with the steps since the last call.
+
+        To update them at each step would reduce the training speed by 1 %, and two calls of `self.log` at each step by
+        6 % (see benchmarks/train_speed.py).
+        """
+        if self._steps:
+            losses, logits, labels = zip(*self._steps, strict=True)
+            self.train_loss.update(torch.stack(losses), torch.tensor([len(batch) for batch in labels]).to(self.device))
+            self.train_accuracy.update(torch.cat(logits), torch.cat(labels))
+            self._steps.clear()
+
+    def on_train_epoch_start(self) -> None:
+        """Forget the steps of an epoch that was not completed, for example because of `max_steps`."""
+        self._steps.clear()
+
+    def _loss(self, logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
+        """Return the mean cross-entropy of a batch."""
+        return F.cross_entropy(logits, soft_targets(labels).to(logits.dtype), label_smoothing=label_smoothing)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Log loss and accuracy, and keep the logits for the calibration."""
@@ -139,7 +157,7 @@ class DigitNet(LightningModule):
         """Log loss and accuracy of a batch and return its logits."""
         ink, labels = batch
         logits = self(ink)
-        loss = F.cross_entropy(logits, soft_targets(labels))  # without smoothing: it measures the probabilities
+        loss = self._loss(logits, labels)  # without smoothing: it measures the probabilities
         accuracy.update(logits, labels)
         self.log(f"{split}/loss", loss, prog_bar=True, batch_size=len(labels), sync_dist=True)
         self.log(f"{split}/accuracy", accuracy, prog_bar=True)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from matplotlib.figure import Figure
 from torchmetrics import CatMetric
 
 from digitnet import __version__
@@ -21,9 +22,8 @@ from digitnet.evaluation.mistakes import save_mistakes
 from digitnet.evaluation.plots import plot_confusion, plot_curves, plot_samples, save_figure
 from digitnet.files import write_atomically
 from digitnet.inference.classifier import Prediction
+from digitnet.training.callbacks import METRICS
 from digitnet.training.module import Batch
-
-METRICS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
 
 
 class TrainingReport(Callback):
@@ -38,12 +38,14 @@ class TrainingReport(Callback):
         epochs: The metrics of each epoch, and its duration in seconds with ("seconds") and without validation
             ("train_seconds").
         metrics: The content of metrics.json, empty before the test.
+        written: The files of this run, and what each shows.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.epochs: list[dict[str, float]] = []
         self.metrics: dict[str, Any] = {}
+        self.written: list[tuple[Path, str]] = []
         self._images = 0  # of the current epoch
         self._samples: Batch | None = None  # the first batch
         self._start = self._validation_start = self._validation_seconds = 0.0
@@ -77,7 +79,7 @@ class TrainingReport(Callback):
         self.epochs.append({**epoch, "seconds": seconds, "train_seconds": train_seconds, "images": self._images})
         if self._samples and trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             ink, labels = (tensor.cpu().float().numpy() for tensor in self._samples)
-            save_figure(plot_samples(ink[:, 0], labels.astype(int)), self.folder / "samples.png")
+            self._save_figure(plot_samples(ink[:, 0], labels.astype(int)), "samples.png", "training images")
             self._samples = None
 
     def state_dict(self) -> dict[str, Any]:
@@ -113,19 +115,39 @@ class TrainingReport(Callback):
         """Write the files: ink (N, 28, 28), labels (N,), probabilities (N, 10)."""
         confusion = confusion_matrix(labels, probabilities.argmax(1))[:, :NUM_CLASSES]  # nothing is rejected here
         if self.epochs:
-            save_figure(plot_curves(self.epochs), self.folder / "curves.png")
-        save_figure(plot_confusion(confusion), self.folder / "confusion.png")
-        if not save_mistakes(_labeled_predictions(ink, labels, probabilities), self.folder / "mistakes.png"):
-            (self.folder / "mistakes.png").unlink(missing_ok=True)  # of another run
+            self._save_figure(plot_curves(self.epochs), "curves.png", "learning curves")
+        self._save_figure(plot_confusion(confusion), "confusion.png", "confusion matrix of the test images")
+        mistakes = self.folder / "mistakes.png"
+        if save_mistakes(_labeled_predictions(ink, labels, probabilities), mistakes):
+            self.written.append((mistakes, "misclassified test images"))
+        else:
+            mistakes.unlink(missing_ok=True)  # of another run
         per_class = confusion.diagonal() / confusion.sum(1).clip(1)
         self.metrics = {
             **{name.replace("/", "_"): value.item() for name, value in sorted(trainer.callback_metrics.items())},
             **self._fit_metrics(),
-            "seed": int(os.environ.get("PL_GLOBAL_SEED", -1)),
+            "seed": int(os.environ["PL_GLOBAL_SEED"]) if "PL_GLOBAL_SEED" in os.environ else None,
             **{f"test_accuracy_of_{digit}": accuracy for digit, accuracy in enumerate(per_class.tolist())},
             **environment(trainer),
         }
         write_atomically(self.folder / "metrics.json", json.dumps(self.metrics, indent=2).encode())
+        self.written.append((self.folder / "metrics.json", "all metrics"))
+
+    def _save_figure(self, figure: Figure, name: str, meaning: str) -> None:
+        """Write a plot, and remember what it shows."""
+        save_figure(figure, self.folder / name)
+        self.written.append((self.folder / name, meaning))
+
+    def describe(self) -> str:
+        """Return the epoch, the seed and the speed of a run as text that follows its accuracy."""
+        metrics = self.metrics
+        text = f" (epoch {metrics['best_epoch']} of {metrics['epochs']})" if "best_epoch" in metrics else ""
+        if metrics.get("seed") is not None:
+            text += f", seed {metrics['seed']}"
+        if "images_per_second" in metrics:
+            speed = f"{metrics['images_per_second']:,.0f} images/s"
+            text += f", {metrics['fit_seconds']:.0f} s of training at {speed}"
+        return text
 
     def _fit_metrics(self) -> dict[str, float]:
         """Return the metrics of the best epoch, and the duration and speed of training."""
@@ -145,7 +167,7 @@ class TrainingReport(Callback):
 def _labeled_predictions(ink: np.ndarray, labels: np.ndarray, probabilities: np.ndarray) -> list[LabeledPrediction]:
     """Return predictions in the form that `digitnet evaluate` uses; names are the indices of the images."""
     return [
-        LabeledPrediction(str(index), int(label), Prediction(int(p.argmax()), p, float(p.max()), framed))
+        LabeledPrediction(str(index), int(label), Prediction.from_outputs(p, p.argmax(), framed))
         for index, (framed, label, p) in enumerate(zip(ink, labels, probabilities, strict=True))
     ]
 
@@ -162,32 +184,6 @@ def environment(trainer: Trainer) -> dict[str, Any]:
         "cpu": cpu_name(),
         "cpu_cores": os.cpu_count(),
     }
-
-
-def summary(trainer: Trainer) -> str:
-    """Return the result of a run, where its files are stored, and what to do next.
-
-    Args:
-        trainer: A trainer that has tested the network.
-    """
-    report = next((callback for callback in trainer.callbacks if isinstance(callback, TrainingReport)), None)  # type: ignore[attr-defined]
-    accuracy = f"Test accuracy {trainer.callback_metrics['test/accuracy']:.2%}"
-    if report is None or not report.metrics:
-        return f"\n{accuracy}. Nothing was written: fast_dev_run tries each step on one batch."
-    metrics, root = report.metrics, Path(trainer.default_root_dir)
-    export_options = "" if root == Path() else f" --checkpoint {root / 'checkpoints' / 'best.ckpt'}"
-    best = f"epoch {metrics['best_epoch']} of {metrics['epochs']}, " if "best_epoch" in metrics else ""
-    speed = f"{metrics.get('fit_seconds', 0):.0f} s of training at {metrics.get('images_per_second', 0):,.0f} images/s"
-    return f"""
-{accuracy} ({best}seed {metrics["seed"]}), {speed}.
-
-  {root / "checkpoints"}/best.ckpt   the best epoch      last.ckpt       to resume from
-  {root / "reports"}/samples.png     training images     curves.png      learning curves
-  {root / "reports"}/confusion.png   confusion matrix    mistakes.png    misclassified images
-  {root / "reports"}/metrics.json    all metrics
-  {root / "logs"}/                   config.yaml and the logs: tensorboard --logdir {root / "logs"}
-
-Next: look at {root / "reports" / "mistakes.png"}, then export the model to ONNX: python export.py{export_options}"""
 
 
 def cpu_name() -> str:

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from digitnet.data.augmentation import Augmentation
+from digitnet.errors import ConfigError
 from tests.conftest import tiny_images
 
 
@@ -58,3 +59,9 @@ def test_images_of_another_size_are_augmented_by_the_same_module():
     augment = Augmentation()
     assert augment(torch.rand(2, 1, 28, 28)).shape == (2, 1, 28, 28)
     assert augment(torch.rand(3, 1, 40, 32)).shape == (3, 1, 40, 32)
+
+
+@pytest.mark.parametrize(("name", "value"), [("rotation", -5.0), ("displacement", float("nan")), ("control_points", 0)])
+def test_magnitudes_out_of_range_are_refused(name, value):
+    with pytest.raises(ConfigError, match=f"{name} of Augmentation is {value}"):
+        Augmentation(**{name: value})

@@ -1,4 +1,5 @@
 import hashlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from PIL import Image
 from torch.utils.data import DistributedSampler
 
 from digitnet.data import mnist
+from digitnet.data.augmentation import Augmentation
 from digitnet.data.datamodule import MNISTDataModule, split_indices
 from digitnet.data.mnist import RAW_FOLDER
 from digitnet.errors import ConfigError, DatasetError
@@ -160,7 +162,6 @@ def test_images_stay_uint8_in_memory_and_become_ink_batch_by_batch(data):
         ({"non_digits": -5}, "data.non_digits is -5"),
         ({"degradation": 1.1}, "data.degradation is 1.1"),
         ({"degradation": float("nan")}, "data.degradation is nan"),
-        ({"augmentation": {"turn": 3}}, "expected true, false or some of rotation, scale"),
     ],
 )
 def test_options_out_of_range_are_refused(options, message):
@@ -247,7 +248,7 @@ def test_an_extra_dir_with_a_file_that_is_not_an_image_is_named(tiny_mnist, tmp_
 def test_part_of_a_batch_is_degraded_an_eighth_unchanged_and_the_rest_augmented():
     for fraction, counts in ((0.0, [0, 12, 88]), (0.25, [25, 12, 63]), (1.0, [100, 0, 0])):
         data = MNISTDataModule(degradation=fraction)
-        data.degrade, data.augment = (lambda ink: ink + 1), (lambda ink: ink + 2)
+        data.degrade.forward, data.augment.forward = (lambda ink: ink + 1), (lambda ink: ink + 2)
         ink = data.transform(torch.zeros(100, 1, 28, 28))
         assert ink.shape == (100, 1, 28, 28)
         assert [int((ink[:, 0, 0, 0] == kind).sum()) for kind in (1, 0, 2)] == counts
@@ -257,4 +258,37 @@ def test_augmentation_can_be_disabled_or_have_other_magnitudes():
     ink = torch.rand(16, 1, 28, 28)
     assert torch.equal(MNISTDataModule(augmentation=False).transform(ink), ink)
     assert not torch.equal(MNISTDataModule().transform(ink), ink)
-    assert MNISTDataModule(augmentation={"rotation": 3}).augment.rotation == 3
+    augmentation = Augmentation(rotation=3)
+    assert MNISTDataModule(augmentation=augmentation).augment is augmentation
+
+
+def test_the_magnitudes_in_use_are_hyperparameters_named_like_their_options():
+    hparams = MNISTDataModule(augmentation=Augmentation(rotation=3)).hparams
+    assert hparams["augmentation.rotation"] == 3
+    assert not any(name.startswith("degradation.noise") for name in hparams)
+    hparams = MNISTDataModule(augmentation=False, degradation=0.25).hparams
+    assert (hparams["augmentation"], hparams["degradation.fraction"]) == (False, 0.25)
+    assert hparams["degradation.noise.gaussian_std"] == (0.0, 0.12)
+    assert "augmentation.rotation" not in hparams
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_ink_has_the_data_type_of_the_network(data, dtype):
+    data.trainer = SimpleNamespace(training=True, lightning_module=SimpleNamespace(dtype=dtype))
+    ink, _ = data.on_after_batch_transfer((torch.zeros(4, 28, 28, dtype=torch.uint8), torch.zeros(4)), 0)
+    assert ink.dtype == dtype
+
+
+def test_a_progress_bar_can_be_shown_while_synthetic_images_are_drawn(tiny_mnist):
+    tracked = []
+
+    def track(batches, total):
+        tracked.append(total)
+        for batch in batches:
+            tracked.append(len(batch[0]))
+            yield batch
+
+    data = MNISTDataModule(str(tiny_mnist.folder), synthetic_digits=250, non_digits=1)
+    data.track = track
+    data.setup("fit")
+    assert tracked == [2, 200, 51]

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -12,6 +14,7 @@ from digitnet.data.degradation import (
     RandomStroke,
 )
 from digitnet.data.synthetic import synthetic_batches
+from digitnet.errors import ConfigError
 from digitnet.model.framing import Framing
 
 
@@ -111,7 +114,7 @@ def test_lines_and_blots_are_added_to_some_images_and_remove_nothing(ink):
     changed = RandomDistractors()(many)
     assert (changed >= many).all()
     assert 0.3 < fraction(changed > many) < 0.5
-    assert torch.equal(RandomDistractors(line=0, blots=0)(many), many)
+    assert torch.equal(RandomDistractors(lined=0, blotted=0)(many), many)
 
 
 def test_backgrounds_are_shaded_striped_dark_at_the_edge_and_inverted():
@@ -134,3 +137,34 @@ def test_some_images_are_blurred_and_some_are_noisy():
     noisy = changed[:, :, :10].std((1, 2)) + changed[:, :, 20:].std((1, 2)) > 0.02
     assert 0.05 < soft.float().mean() < 0.3
     assert 0.15 < noisy.float().mean() < 0.4
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Degradation(fraction=1.1), "data.degradation is 1.1"),
+        (lambda: Degradation(canvas_sizes=(20, 40)), "canvas_sizes of Degradation is"),
+        (lambda: RandomNoise(gaussian=-0.1), "gaussian of RandomNoise is -0.1; it must be 0 or more"),
+        (lambda: RandomNoise(gaussian_std=(0.2, 0.1)), "two numbers, 0 or more and in ascending order"),
+        (lambda: RandomPlacement(rotation=float("nan")), "rotation of RandomPlacement is nan"),
+        (lambda: RandomStroke(contrast=(1, float("inf"))), "contrast of RandomStroke is"),
+    ],
+)
+def test_magnitudes_out_of_range_are_refused(make, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        make()
+
+
+def test_every_magnitude_changes_what_its_step_does(ink):
+    """Double each magnitude of each step, or replace its range by the upper limit, and compare the images."""
+    thick = nn.functional.max_pool2d(ink, 5, stride=1, padding=2)  # otherwise no stroke becomes thinner
+    ink = torch.cat([ink, thick]).repeat(4, 1, 1, 1)
+    for kind in (RandomPlacement, RandomStroke, RandomDistractors, RandomBackground, RandomNoise):
+        for name, value in kind().magnitudes().items():
+            changed = kind(**{name: (value[1], value[1]) if isinstance(value, tuple) else 2 * value})
+            images = []
+            for step in (kind(), changed):
+                torch.manual_seed(0)
+                arguments = (ink, 28) if kind is RandomPlacement else (ink,)
+                images.append(step(*arguments))
+            assert not torch.equal(*images), f"{kind.__name__}: {name}"

@@ -8,6 +8,7 @@ import torch
 
 import export
 from digitnet.contract import OUTPUT_DOCS
+from digitnet.export import cli
 from digitnet.export.graph import ExportedModel, build_onnx
 from digitnet.export.verify import sample_images
 from digitnet.model.checkpoint import load_model
@@ -103,11 +104,11 @@ def test_a_file_whose_weights_differ_from_the_checkpoint_is_not_written(run, cap
     run.output.parent.mkdir()
     run.output.write_bytes(b"an older file")
 
-    def wrong(model, opset):
+    def wrong(model, data_type):
         weight = getattr(model.network, layer).weight.data
         original = weight.clone()
         weight *= 1 + 0.02 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
-        graph = build_onnx(model, opset)
+        graph = build_onnx(model, data_type)
         weight.copy_(original)
         return graph
 
@@ -119,24 +120,16 @@ def test_a_file_whose_weights_differ_from_the_checkpoint_is_not_written(run, cap
 
 
 def test_a_file_whose_accuracy_differs_from_the_checkpoint_is_not_written(run, capsys, monkeypatch):
-    monkeypatch.setattr(export, "network_accuracy", lambda model, data_dir: 0.42)
+    monkeypatch.setattr(cli, "network_accuracy", lambda network, data_dir: 0.42)
     status, line = failure(run, capsys=capsys)
     assert status == 1
     assert "expected an MNIST test accuracy of 0.4200" in line
     assert not run.output.exists()
 
 
-def test_an_opset_that_the_exporter_does_not_support_is_an_error(run, capsys):
-    status, line = failure(run, "--opset=17", capsys=capsys)
-    assert status == 1
-    assert "expected {'': 17} as opset of the exported file, got {'': 18}" in line
-    assert not run.output.exists()
-
-
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        (["--opset=20"], "18 is the newest"),
         (["--checkpoint=no.ckpt"], "No checkpoint no.ckpt"),
         (["--checkpoint=README.md"], "is damaged or not a checkpoint"),
         (["--output=README.md/x.onnx"], "README.md"),

@@ -123,6 +123,16 @@ def test_a_file_that_unpacks_to_too_many_bytes_is_refused_before_it_is_unpacked(
     refused(path, "unpacks to 100,663,296")
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_weights_of_another_precision_are_loaded_as_float32(content, path, dtype):
+    expected = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor
+                for name, tensor in content["state_dict"].items()}  # fmt: skip
+    torch.save({**content, "state_dict": expected}, path)
+    network = load_model(path).network
+    assert network.conv1.weight.dtype == torch.float32
+    assert torch.equal(network.conv1.weight, expected["network.conv1.weight"].float())
+
+
 def test_weights_of_another_network_are_refused(content, path):
     content["state_dict"] = torch.nn.Linear(3, 4).state_dict()
     torch.save(content, path)
@@ -138,7 +148,7 @@ def test_an_additional_weight_is_refused(content, path):
 def test_weights_of_another_shape_are_refused(content, path):
     content["state_dict"]["network.dense2.bias"] = torch.zeros(26)
     torch.save(content, path)
-    refused(path, r"expected network.dense2.bias as \[10\] float32, got \[26\] float32")
+    refused(path, r"expected network.dense2.bias as \[10\] float, got \[26\] float")
 
 
 @pytest.mark.parametrize(

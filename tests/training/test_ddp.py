@@ -35,8 +35,8 @@ class Seen(Callback):
 mnist.MD5.update(json.loads(sys.argv[2]))
 cli = TrainingCLI(sys.argv[3:])
 cli.trainer.callbacks.append(Seen())
-cli.trainer.fit(cli.model, cli.datamodule)
-cli.trainer.test(cli.model, cli.datamodule, ckpt_path=cli.best_checkpoint_path(), verbose=False)
+cli.fit()
+cli.test()
 """
 
 

@@ -1,15 +1,19 @@
 """Every Trainer flag works as Lightning documents it, from the command line, on tiny data."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.callbacks import EarlyStopping, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
+from digitnet.errors import CheckpointError
+from digitnet.model.checkpoint import load_model
 from digitnet.training.cli import TrainingCLI
 from digitnet.training.module import DigitNet
+from digitnet.training.summary import summary
 
 pytestmark = pytest.mark.filterwarnings(
     # Lightning's warnings about the flags that are tried here.
@@ -17,6 +21,9 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:.*could not find the monitored key",
     "ignore:Precision bf16-mixed is not supported by the model summary",
     "ignore:You requested to overfit",
+    "ignore:No seed found",
+    "ignore:.*is configured. Logging can impact raw speed",
+    "ignore:The dirpath has changed",
 )
 
 
@@ -26,8 +33,8 @@ def run(tiny_mnist, tmp_path):
 
     def run(*options, epochs=1):
         cli = TrainingCLI([*tiny_mnist.options(run.root), f"--trainer.max_epochs={epochs}", *options])
-        cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.config.ckpt_path, weights_only=True)
-        cli.trainer.test(cli.model, cli.datamodule, ckpt_path=cli.best_checkpoint_path(), weights_only=True)
+        cli.fit()
+        cli.test()
         return cli
 
     run.root = tmp_path / "root"
@@ -271,11 +278,105 @@ def test_print_config_prints_every_trainer_flag(capsys):
 
 
 @pytest.mark.parametrize(("option", "seed"), [("7", 7), ("false", 0)])
-def test_seed_everything(run, option, seed):
+def test_seed_everything(run, monkeypatch, option, seed):
+    monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)  # of an earlier run in this process
     cli = run(f"--seed_everything={option}", "--trainer.limit_train_batches=2")
     assert cli.datamodule.seed == seed
 
 
-def test_seed_everything_true_chooses_a_seed(run):
+def test_seed_everything_true_chooses_a_seed_that_the_data_uses_too(run, monkeypatch):
+    monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
     cli = run("--seed_everything=true", "--trainer.limit_train_batches=2")
-    assert isinstance(cli.config.seed_everything, int)
+    assert type(cli.config.seed_everything) is int
+    assert cli.datamodule.seed == cli.config.seed_everything
+    run("--seed_everything=true", "--trainer.limit_train_batches=2", f"--ckpt_path={run.root}/checkpoints/last.ckpt")
+
+
+def test_limit_test_batches_0_tests_nothing(run):
+    cli = run("--trainer.limit_test_batches=0", "--trainer.limit_train_batches=2")
+    assert "test/accuracy" not in cli.trainer.callback_metrics
+    assert "The network was not tested" in summary(cli.trainer)
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
+def test_other_precisions_train_and_are_resumed_and_exported(run, precision):
+    run(f"--trainer.precision={precision}", "--trainer.gradient_clip_val=1.0")
+    checkpoints = run.root / "checkpoints"
+    cli = run(f"--trainer.precision={precision}", f"--ckpt_path={checkpoints / 'last.ckpt'}", epochs=2)
+    assert cli.trainer.callback_metrics["test/accuracy"] > 0.8
+    assert load_model(checkpoints / "best.ckpt").network.conv1.weight.dtype == torch.float32
+
+
+def test_barebones_trains_without_anything_else(run, counts):
+    cli = run("--trainer.barebones=true")
+    assert counts["training"] > 0
+    assert not run.root.exists() or [path.name for path in run.root.iterdir()] == ["config.yaml"]
+    assert "The network was not tested" in summary(cli.trainer)
+
+
+def test_a_progress_bar_that_is_asked_for_is_shown_without_a_terminal(run):
+    limit = "--trainer.limit_train_batches=2"
+    cli = run("--trainer.callbacks+=RichProgressBar", limit)
+    assert isinstance(cli.trainer.progress_bar_callback, RichProgressBar)
+    cli = run("--trainer.enable_progress_bar=true", limit)
+    assert cli.trainer.progress_bar_callback is not None
+    assert run(limit).trainer.progress_bar_callback is None
+
+
+def files_in(text):
+    """The files and directories that a summary names."""
+    return [Path(line.split()[0]) for line in text.splitlines() if line.startswith("  ")]
+
+
+@pytest.mark.parametrize(
+    ("options", "missing"),
+    [
+        ([], []),
+        (["--trainer.limit_val_batches=0"], ["best.ckpt"]),
+        (["--trainer.max_epochs=0"], ["best.ckpt", "last.ckpt", "curves.png"]),
+        (["--trainer.enable_checkpointing=false"], ["best.ckpt", "last.ckpt"]),
+        (["--trainer.logger=false"], ["version_0"]),
+    ],
+)
+def test_the_summary_names_the_files_that_were_written_and_no_others(run, options, missing):
+    cli = run("--trainer.limit_train_batches=4", *options)
+    text = summary(cli.trainer)
+    files = files_in(text)
+    assert files
+    assert all(path.exists() for path in files)
+    named = {path.name for path in files}
+    assert not named & set(missing)
+    written = {path.name for path in run.root.rglob("*") if path.suffix in {".ckpt", ".png", ".json"}}
+    assert written <= named
+    assert ("Next: export" in text) == ("best.ckpt" in named)
+
+
+def test_a_run_resumed_in_another_directory_is_tested_and_names_the_files_it_has(run, tmp_path):
+    run(epochs=2)
+    first, run.root = run.root, tmp_path / "other"
+    cli = run(f"--ckpt_path={first / 'checkpoints' / 'last.ckpt'}", epochs=2)  # nothing is left to train
+    assert all(path.exists() for path in files_in(summary(cli.trainer)))
+
+
+def test_ckpt_path_last_is_checked_like_a_path(run):
+    run(epochs=1)
+    assert run("--ckpt_path=last", epochs=2).trainer.current_epoch == 2
+    with pytest.raises(CheckpointError, match=r"was trained with --model.dropout 0.25, this run has 0.5"):
+        run("--ckpt_path=last", "--model.dropout=0.5", epochs=3)
+
+
+def test_each_magnitude_is_an_option(run):
+    cli = run(
+        "--data.augmentation.rotation=3", "--data.degradation.fraction=0.5", "--data.degradation.noise.shot=0.9",
+        "--data.degradation.background.fog=[0.1,0.2]", "--trainer.limit_train_batches=2",
+    )  # fmt: skip
+    assert cli.datamodule.augment.rotation == 3
+    degradation = cli.datamodule.degrade
+    assert (degradation.fraction, degradation.noise.shot, degradation.background.fog) == (0.5, 0.9, (0.1, 0.2))
+    (config,) = (run.root / "logs" / "tensorboard").glob("*/config.yaml")
+    saved = yaml.safe_load(config.read_text())["data"]
+    assert saved["augmentation"]["rotation"] == 3
+    assert saved["degradation"]["noise"]["shot"] == 0.9
+    with pytest.raises(CheckpointError, match=r"--data.augmentation.rotation 3.0, this run has 10.0"):
+        run("--ckpt_path=last", "--data.degradation.fraction=0.5", "--data.degradation.noise.shot=0.9",
+            "--data.degradation.background.fog=[0.1,0.2]")  # fmt: skip

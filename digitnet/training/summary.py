@@ -1,0 +1,62 @@
+"""The summary of a training run: its result, the files that it has written, and what to do next."""
+
+import os
+from pathlib import Path
+
+from lightning import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from digitnet.training.report import TrainingReport
+
+
+def summary(trainer: Trainer) -> str:
+    """Return the result of a run, the files that it has written, and what to do next.
+
+    Args:
+        trainer: A trainer that has trained and tested the network.
+    """
+    accuracy = trainer.callback_metrics.get("test/accuracy")
+    result = "The network was not tested" if accuracy is None else f"Test accuracy {accuracy:.2%}"
+    if trainer.fast_dev_run:  # type: ignore[attr-defined]
+        return f"\n{result}. Nothing was written: fast_dev_run tries each step on one batch."
+    report = next((callback for callback in trainer.callbacks if isinstance(callback, TrainingReport)), None)  # type: ignore[attr-defined]
+    written = [*_written_checkpoints(trainer), *([] if report is None else report.written), *_written_logs(trainer)]
+    width = max((len(str(_relative(path))) for path, _ in written), default=0)
+    files = "".join(f"\n  {_relative(path)!s:{width}}  {meaning}" for path, meaning in written)
+    details = "" if report is None else report.describe()
+    return f"\n{result}{details}.\n{files}\n{_next_step(written)}".rstrip()
+
+
+def _written_checkpoints(trainer: Trainer) -> list[tuple[Path, str]]:
+    """Return the checkpoints of a run, and what each is for."""
+    checkpoints = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
+    return [
+        (Path(checkpoint.best_model_path), f"lowest {checkpoint.monitor}" if checkpoint.monitor else "to resume from")
+        for checkpoint in checkpoints
+        if os.path.isfile(checkpoint.best_model_path)
+    ]
+
+
+def _written_logs(trainer: Trainer) -> list[tuple[Path, str]]:
+    """Return the directories of the loggers and what they contain."""
+    folders = [(logger.log_dir, f"log of {type(logger).__name__}") for logger in trainer.loggers]
+    folders = folders or [(trainer.default_root_dir, "")]
+    written = [(Path(folder), meaning) for folder, meaning in folders if folder and meaning]
+    configs = [Path(folder) / "config.yaml" for folder, _ in folders if folder]
+    return written + [(path, "options of the run") for path in configs if path.is_file()]
+
+
+def _next_step(written: list[tuple[Path, str]]) -> str:
+    """Return how to export the best of the written checkpoints, or an empty text if there is none."""
+    best = [path for path, meaning in written if path.suffix == ".ckpt" and meaning != "to resume from"]
+    if not best:
+        return ""
+    path = _relative(best[0])
+    options = "" if path == Path("checkpoints/best.ckpt") else f" --checkpoint {path}"
+    return f"\nNext: export the model to ONNX: python export.py{options}"
+
+
+def _relative(path: Path) -> Path:
+    """Return a path relative to the working directory if it is below it."""
+    path = path.absolute()
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
