@@ -32,7 +32,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 import torch.nn.functional as F
-from lightning import Callback, Trainer
+from lightning import Callback, Trainer, seed_everything
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile, record_function
 from torch.utils.data import DataLoader, Subset
@@ -161,7 +161,8 @@ class Alternate(Callback):
 
 def time_fit(data_dir: str, seed: int, test_ink: Tensor, test_labels: Tensor) -> Figures:
     """Measure an epoch of Trainer.fit and of the plain loop."""
-    plain_data = MNISTDataModule(data_dir, seed=seed)
+    seed_everything(seed)
+    plain_data = MNISTDataModule(data_dir)
     plain_data.setup("fit")
     plain = plain_steps(plain_data)
     next(plain)

@@ -124,7 +124,9 @@ def _exit_rank(error: RankLostError) -> NoReturn:
 
 def _fail_missing_package(error: ModuleNotFoundError) -> NoReturn:
     """Report which extra of digitnet a missing package belongs to; a missing module of digitnet is a bug."""
-    if error.name is None or error.name.partition(".")[0] == "digitnet":
+    if error.name is None:  # raised by a library, with instructions
+        _fail(str(error))
+    if error.name.partition(".")[0] == "digitnet":
         raise error
     extra = "app" if error.name in ("gradio", "starlette") else "train"
     _fail(f"The package {error.name!r} is missing. Install what this command needs: pip install 'digitnet[{extra}]'")

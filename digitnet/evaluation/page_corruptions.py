@@ -109,5 +109,6 @@ def shaded(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 PAGE_CORRUPTIONS: dict[str, Corruption] = {
-    way.__name__: way for way in (clean, specks, ruled, ruled_askew, dark_edge, framed_page, striped, shaded)
+    corruption.__name__: corruption
+    for corruption in (clean, specks, ruled, ruled_askew, dark_edge, framed_page, striped, shaded)
 }

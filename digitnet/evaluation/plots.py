@@ -68,7 +68,7 @@ def plot_curves(epochs: Sequence[dict[str, float]]) -> Figure:
         axes.set(xlabel="epoch", ylabel=metric, title=metric)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
-        axes.legend()
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 
 

@@ -78,7 +78,7 @@ def _with_errors(name: str, found: Iterator) -> Iterator:
 
 
 class _StrictHeader(tarfile.TarInfo):
-    """A header of a tar file of which damage is an error; tarfile takes it for the end of the file."""
+    """A header of a tar file that raises an error if it is damaged, where tarfile would end silently."""
 
     @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> "_StrictHeader":
