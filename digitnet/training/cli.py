@@ -263,9 +263,10 @@ def configure_malloc() -> None:
 
 
 def destroy_process_group() -> None:
-    """Close the connections of a distributed run, as PyTorch's documentation demands.
+    """Close the connections of a distributed run, if there are any, before Python's own clean-up.
 
-    Lightning does so for NCCL only. A process that used gloo sometimes aborts if Python has to do it at its end.
+    Lightning does so for NCCL only. With gloo, a process then sometimes aborts at its end, because threads of the group
+    still hold tensors: https://github.com/pytorch/pytorch/pull/179291.
     """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

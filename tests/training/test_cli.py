@@ -299,6 +299,20 @@ def test_a_terminal_shows_a_progress_bar_with_the_loss_from_the_first_epoch_on(t
     assert "val/accuracy:" in screen
 
 
+def test_the_process_group_is_destroyed_before_python_ends(tiny_mnist, tmp_path):
+    program = (
+        "import atexit, sys, torch; sys.argv = ['train.py']\n"
+        "atexit.register(lambda: print('initialized:', torch.distributed.is_initialized()))\n"
+        "from digitnet.training.cli import TrainingCLI\n"
+        f"cli = TrainingCLI({[*tiny_mnist.options(tmp_path), '--trainer.strategy=ddp', '--trainer.fast_dev_run=true']})\n"
+        "cli.trainer.strategy.setup_environment()\n"
+        "assert torch.distributed.is_initialized()"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert "initialized: False" in ran.stdout  # functions at exit run last in, first out
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="about glibc's malloc")
 def test_a_training_step_reuses_the_memory_of_the_last_one():
     program = (
