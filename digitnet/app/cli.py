@@ -30,8 +30,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", help="address to serve on (default: 127.0.0.1, this machine only)")
     parser.add_argument("--port", type=int, default=7860, help="port to serve on (default: 7860)")
     parser.add_argument(
-        "--allow-host", action="append", metavar="NAME", help="answer only requests to this host name; repeatable"
-    )
+        "--allow-host", action="append", metavar="NAME",
+        help="answer only requests to this host name, with the port if a proxy uses a special one; repeatable",
+    )  # fmt: skip
+    parser.add_argument(
+        "--allow-frame", action="append", default=[], metavar="SITE",
+        help="let pages of this site (https://example.org) show the page in a frame; repeatable",
+    )  # fmt: skip
     parser.add_argument(
         "--corrections",
         type=Path,
@@ -73,13 +78,14 @@ def launch(demo: gr.Blocks, options: argparse.Namespace) -> str:
     host = options.host or os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
     check_address(host, options.port)
     hosts = options.allow_host or (LOOPBACK if host in LOOPBACK and not options.share else [])
+    frame_ancestors = [*options.allow_frame, *(["https://huggingface.co"] if "SPACE_ID" in os.environ else [])]
     _, address, _ = demo.launch(
         server_name=host,
         server_port=options.port,
         share=options.share,
         inbrowser=options.open,
         prevent_thread_lock=True,
-        app_kwargs={"middleware": middleware(hosts, MAX_BODY_BYTES)},
+        app_kwargs={"middleware": middleware(hosts, MAX_BODY_BYTES, frame_ancestors)},
         **launch_options(),
     )
     return address

@@ -12,48 +12,58 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 # Gradio's page has inline scripts and styles, and creates functions from text. All else comes from this server.
 CONTENT_SECURITY_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline';"
-    " img-src 'self' data: blob:; media-src 'self' blob:; font-src 'self' data:; connect-src 'self'; object-src 'none'"
+    " img-src 'self' data: blob:; media-src 'self' blob:; font-src 'self' data:; connect-src 'self'; object-src 'none';"
+    " base-uri 'self'; form-action 'self'; frame-ancestors 'self'"  # which is last: more sites may follow
 )
+OTHER_SITES = ("cross-site", "same-site")  # values of Sec-Fetch-Site, which a page's script cannot set
 FORBIDDEN = (b"FileData", b"\\u", b"\0")  # in a request body, the longest first; see BodyMiddleware
 LOOPBACK = ("127.0.0.1", "localhost")  # Gradio sends a request there to find out whether it has started
 UPLOAD_PATH = "/upload"
 
 
-def middleware(hosts: Sequence[str], max_body_bytes: int) -> list[Middleware]:
+def middleware(hosts: Sequence[str], max_body_bytes: int, frame_ancestors: Sequence[str] = ()) -> list[Middleware]:
     """Return the request checks for an ASGI application.
 
     Args:
-        hosts: The host names to respond to, in addition to this machine's; if empty, all names.
+        hosts: The host names to respond to, in addition to this machine's; if empty, all names. With a port if a proxy
+            uses another than the default one.
         max_body_bytes: Maximum size of a request body.
+        frame_ancestors: The sites whose pages may show the application in a frame, for example https://example.org.
 
     Returns:
         Middleware for Starlette: it accepts requests of its own pages only, no uploads, and limited bodies.
     """
     checks = [
-        Middleware(SameOriginMiddleware),
+        Middleware(SameOriginMiddleware, hosts=hosts),
         Middleware(BodyMiddleware, max_body_bytes=max_body_bytes),
-        Middleware(HeadersMiddleware),
+        Middleware(HeadersMiddleware, frame_ancestors=frame_ancestors),
     ]
-    return [Middleware(TrustedHostMiddleware, allowed_hosts=[*hosts, *LOOPBACK]), *checks] if hosts else checks
+    names = [host.partition(":")[0] for host in hosts]  # Starlette compares without the port
+    return [Middleware(TrustedHostMiddleware, allowed_hosts=[*names, *LOOPBACK]), *checks] if hosts else checks
 
 
 class SameOriginMiddleware:
     """Respond with 403 to requests from pages of other sites, and to uploads, which the sketchpad does not use.
 
+    A page may send requests if its origin is the host that it sends them to, or one of `hosts`. X-Forwarded-Host does
+    not count, because a script can set it.
+
     Args:
         app: The application behind it.
+        hosts: Other host names of the sketchpad, for example that of a reverse proxy, with the port unless it is the
+            default one.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    def __init__(self, app: ASGIApp, hosts: Sequence[str] = ()) -> None:
+        self.app, self.hosts = app, frozenset(hosts) - {*LOOPBACK}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
         if scope["type"] == "http" and scope["method"] == "POST":
             headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-            # A reverse proxy may use another host name and add the original one.
-            own = {headers.get("host"), headers.get("x-forwarded-host")}
-            if "origin" in headers and urlsplit(headers["origin"]).netloc not in own:
+            origin = headers.get("origin")
+            own = origin is None or urlsplit(origin).netloc in self.hosts | {headers.get("host")}
+            if not own or headers.get("sec-fetch-site") in OTHER_SITES:
                 return await PlainTextResponse("Only pages of this app may send requests.", 403)(scope, receive, send)
             if scope["path"].rstrip("/").endswith(UPLOAD_PATH):
                 return await PlainTextResponse("Uploads are disabled: send a data URI.", 403)(scope, receive, send)
@@ -126,19 +136,25 @@ class HeadersMiddleware:
 
     Args:
         app: The application behind it.
+        frame_ancestors: The sites whose pages may show the application in a frame.
     """
 
-    HEADERS = ((b"content-security-policy", CONTENT_SECURITY_POLICY.encode()), (b"x-content-type-options", b"nosniff"))
-
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, frame_ancestors: Sequence[str] = ()) -> None:
         self.app = app
+        policy = " ".join([CONTENT_SECURITY_POLICY, *frame_ancestors])
+        self.headers = [
+            (b"content-security-policy", policy.encode()),
+            (b"x-content-type-options", b"nosniff"),
+            (b"referrer-policy", b"same-origin"),
+            (b"permissions-policy", b"camera=(self), microphone=(), geolocation=()"),
+        ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on and add the headers to the response."""
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message["headers"], *self.HEADERS]}
+                message = {**message, "headers": [*message["headers"], *self.headers]}
             await send(message)
 
         await self.app(scope, receive, send_with_headers)

@@ -227,9 +227,10 @@ async def echo(request):
 def client():
     httpx = pytest.importorskip("httpx")
 
-    def make(hosts=()):
+    def make(hosts=(), **options):
         app = Starlette(
-            routes=[Route("/", echo, methods=["GET", "POST"])], middleware=middleware(hosts, max_body_bytes=1000)
+            routes=[Route("/", echo, methods=["GET", "POST"])],
+            middleware=middleware(hosts, max_body_bytes=1000, **options),
         )
         return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://digits.example")
 
@@ -262,7 +263,41 @@ def test_a_larger_body_is_refused_whether_its_size_is_declared_or_not(client):
 
 
 def test_every_response_has_a_content_security_policy(client):
-    assert "default-src 'self'" in ask(client()).headers["content-security-policy"]
+    headers = ask(client()).headers
+    assert "default-src 'self'" in headers["content-security-policy"]
+    assert headers["content-security-policy"].endswith("frame-ancestors 'self'")
+    assert headers["referrer-policy"] == "same-origin"
+    assert headers["permissions-policy"].startswith("camera=(self)")
+
+
+def test_pages_of_a_named_site_may_show_the_app_in_a_frame(client):
+    headers = ask(client(frame_ancestors=["https://example.org"])).headers
+    assert headers["content-security-policy"].endswith("frame-ancestors 'self' https://example.org")
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),  # a program
+        ({"Origin": "http://digits.example"}, 200),
+        ({"Origin": "http://digits.example", "Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Origin": "https://proxy.example", "Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Origin": "https://proxy.example:8443"}, 403),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "http://digits.example:9999"}, 403),  # another port of the same host
+        ({"Origin": "http://evil.example", "X-Forwarded-Host": "evil.example"}, 403),  # a script can set it
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Origin": "http://digits.example", "Sec-Fetch-Site": "same-site"}, 403),
+    ],
+)
+def test_only_pages_of_the_app_may_send_requests(client, headers, status):
+    assert ask(client(["digits.example", "proxy.example"]), headers=headers).status_code == status
+
+
+def test_loopback_names_do_not_allow_pages_of_other_ports(client):
+    app = client(["127.0.0.1", "localhost", "digits.example"])
+    assert ask(app, headers={"Origin": "http://localhost"}).status_code == 403
 
 
 def test_other_hosts_are_refused_if_hosts_are_named(client):

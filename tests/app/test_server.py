@@ -31,13 +31,29 @@ JSON = {"Content-Type": "application/json"}
 ZERO = [[(0.5 + 0.2 * np.sin(t), 0.5 - 0.28 * np.cos(t)) for t in np.linspace(0, 2 * np.pi, 40)]]
 
 
+def free_port() -> int:
+    """Return a port that nothing listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def wait_for_port(port: int) -> None:
+    """Wait until something listens on a port of this machine."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with socket.socket() as connection:
+            if connection.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise TimeoutError(port)
+
+
 class App:
     """`python app.py` in a process and a directory of its own."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+    def __init__(self, folder: Path, *options: str, port: int | None = None) -> None:
+        self.port = port or free_port()
         self.folder, self.url = folder, f"http://127.0.0.1:{self.port}/"
         self.process = subprocess.Popen(
             [sys.executable, str(ROOT / "app.py"), "--no-open", f"--port={self.port}", *options],
@@ -531,6 +547,100 @@ def test_requests_of_other_sites_and_uploads_are_refused(app, image_file):
     assert httpx.post(call, json=sent, headers={"Host": "evil.example"}).status_code == 400
     with open(image_file, "rb") as file:
         assert httpx.post(f"{app.url}gradio_api/upload", files={"files": file}).status_code == 403
+
+
+SEND = """async ([url, headers, body]) => {
+    try {
+        await fetch(url, { method: "POST", headers, body });
+    } catch { /* the response is not for this page, but the request was sent */ }
+}"""
+
+
+class Proxy:
+    """nginx in front of the app, on a port of its own."""
+
+    def __init__(self, folder: Path, app: App, *settings: str) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}/"
+        lines = "".join(f"{setting};\n" for setting in settings)
+        config = folder / "nginx.conf"
+        config.write_text(
+            f"daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log;\nevents {{}}\n"
+            f"http {{ access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;\n"
+            f"fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;\n"
+            f"client_max_body_size 30m; server {{ listen 127.0.0.1:{self.port}; location / {{\n"
+            f"proxy_pass {app.url}; proxy_buffering off;\n{lines}}} }} }}\n"
+        )
+        self.process = subprocess.Popen(["nginx", "-c", str(config), "-p", str(folder)], stderr=subprocess.DEVNULL)
+        wait_for_port(self.port)
+
+
+@pytest.fixture
+def other_site(tmp_path):
+    """The address of another site, which is served on another port of this machine."""
+    folder, port = tmp_path / "site", free_port()
+    folder.mkdir()
+    (folder / "index.html").write_text("<!doctype html><title>another site</title>")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)],
+        cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    wait_for_port(port)
+    yield f"http://127.0.0.1:{port}"
+    process.terminate()
+    process.wait()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("forwarded", [False, True])
+def test_a_page_of_another_origin_saves_no_correction(browser, tmp_path, other_site, forwarded):
+    """The page repeats the request with which the sketchpad saved a correction."""
+    app = App(tmp_path)
+    page, requests = browser.new_page(), []
+    page.on("request", lambda request: requests.append(request) if "component_server" in request.url else None)
+    page.goto(app.url)
+    page.get_by_role("button", name="Clear").wait_for()
+    draw(page, ONE)
+    shows(page, "1")
+    page.get_by_role("button", name="It is a 7").click()
+    page.get_by_text("Saved as").wait_for()
+    url, body = requests[-1].url, requests[-1].post_data
+    (saved,) = (tmp_path / "corrections").rglob("*.png")
+    saved.unlink()
+    headers = {"Content-Type": "text/plain"}  # with this type, the browser asks for no permission first
+    if forwarded:
+        headers["X-Forwarded-Host"] = other_site.removeprefix("http://")
+    page.goto(other_site)
+    page.evaluate(SEND, [url, headers, body])
+    page.wait_for_timeout(500)
+    assert not list((tmp_path / "corrections").rglob("*.png"))
+    page.close()
+    assert app.stop() == 130
+    app.process.stdout.close()
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx: apt-get install nginx-light")
+@pytest.mark.parametrize("forwarded", [True, False], ids=["forwarded host", "host of the upstream server"])
+def test_the_app_works_behind_nginx(pages, tmp_path, forwarded):
+    settings = ["proxy_set_header Host $http_host"] if forwarded else []
+    app = App(tmp_path)
+    proxy = Proxy(tmp_path, app, *settings)
+    if not forwarded:  # then the app has to be told the address that the browser shows
+        app.stop()
+        app.process.stdout.close()
+        app = App(tmp_path, f"--allow-host=127.0.0.1:{proxy.port}", port=app.port)
+    try:
+        page = pages.open(proxy.url)
+        page.get_by_role("button", name="Clear").wait_for()
+        draw(page, ONE)
+        shows(page, "1")
+        page.close()  # before its server stops
+    finally:
+        proxy.process.terminate()
+        proxy.process.wait()
+        assert app.stop() == 130
+        app.process.stdout.close()
 
 
 def test_the_host_name_can_be_restricted(tmp_path):

@@ -299,12 +299,14 @@ def test_a_terminal_shows_a_progress_bar_with_the_loss_from_the_first_epoch_on(t
     assert "val/accuracy:" in screen
 
 
+@pytest.mark.slow
 def test_the_process_group_is_destroyed_before_python_ends(tiny_mnist, tmp_path):
+    options = [*tiny_mnist.options(tmp_path), "--trainer.strategy=ddp", "--trainer.fast_dev_run=true"]
     program = (
         "import atexit, sys, torch; sys.argv = ['train.py']\n"
         "atexit.register(lambda: print('initialized:', torch.distributed.is_initialized()))\n"
         "from digitnet.training.cli import TrainingCLI\n"
-        f"cli = TrainingCLI({[*tiny_mnist.options(tmp_path), '--trainer.strategy=ddp', '--trainer.fast_dev_run=true']})\n"
+        f"cli = TrainingCLI({options})\n"
         "cli.trainer.strategy.setup_environment()\n"
         "assert torch.distributed.is_initialized()"
     )
