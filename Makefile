@@ -22,7 +22,7 @@ export: .venv/installed ## export checkpoints/best.ckpt to checkpoints/digitnet.
 app: .venv/installed ## open the sketchpad in a browser
 	$(BIN)/python app.py $(ARGS)
 
-# Two processes on two cores: with a thread for each core in both, training steps take half as long again.
+# Two processes on two cores: with a thread for each core in both, training steps take 50 % longer.
 test: .venv/installed ## run the entire test suite (ten minutes on two cores)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
@@ -35,7 +35,7 @@ check: .venv/installed ## check style, types and import directions
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/installed ## measure training and inference next to baselines and update docs/benchmarks.md (50 minutes)
+bench: .venv/installed ## measure training and inference against baselines and update docs/benchmarks.md (50 minutes)
 	$(BIN)/python benchmarks/page.py $(ARGS)
 
 # The constraints pin the tested versions. The marker file comes last, so that an interrupted setup is repeated.

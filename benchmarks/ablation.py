@@ -1,8 +1,8 @@
-"""Measure what each ingredient of the released model's training gains, by training without it. Twenty minutes.
+"""Measure what each part of the released model's training recipe gains, by training without it. Twenty minutes.
 
     python benchmarks/ablation.py [--sets DIR] [--epochs 4] [--data-dir data]
 
-Every run has four epochs. MNIST's validation images stand for MNIST, because the test images must not influence a
+A run has four epochs by default. MNIST's validation images are used, because its test images must not influence a
 choice. --sets names a directory of .npz files with images, uint8 (N, H, W), and labels, -1 for a non-digit.
 """
 
@@ -28,7 +28,7 @@ from digitnet.model.framing import Framing
 
 ROOT = Path(__file__).parent.parent
 CORRUPTED = 1000  # number of validation images to which each corruption is applied
-COVERAGE = 0.95  # fraction of the tablet's digits that are accepted where the acceptance of non-digits is measured
+COVERAGE = 0.95  # the threshold for measuring non-digits accepts this fraction of the set "pen"
 VARIANTS = {
     "complete recipe": [],
     "without degradation": ["--data.degradation=0"],
@@ -70,7 +70,7 @@ def _load_each(data_dir: str, folder: Path | None) -> Iterator[tuple[str, tuple[
 
 
 def measure(checkpoint: Path, sets: Sets) -> Iterator[float]:
-    """Yield the accuracy on each set; for non-digits, the fraction accepted if 95 % of the tablet's digits are."""
+    """Yield the accuracy on each set; for non-digits, the fraction accepted where 95 % of the set "pen" are."""
     network = load_model(checkpoint).network
     confidence = {}
     for name, (ink, labels) in sets.items():

@@ -2,7 +2,7 @@
 
     python benchmarks/inference_speed.py [--model ONNX] [--data-dir data] [--runs 200]
 
-One thread. The baseline is what embedding the network alone takes: Pillow finds the ink, crops it, resizes it to 20
+One thread. The baseline is a program that embeds the network alone: Pillow finds the ink, crops it, resizes it to 20
 pixels and pastes it into 28 x 28; then the same network without framing runs in onnxruntime. PyTorch eager is the same
 network and framing before the export. The Keras baseline (if Keras is installed; a separate process, any number of
 threads) inverts and shrinks the whole image with Pillow and calls predict. It and DigitClassifier start from a PNG's

@@ -1,10 +1,10 @@
-"""Throughput of `digitnet predict` next to onnxruntime alone and a plain loop.
+"""Throughput of `digitnet predict` compared with onnxruntime alone and a plain loop.
 
     python benchmarks/predict_speed.py [--images 40000] [--rounds 3] [--plot PNG]
 
 onnxruntime alone classifies decoded batches in memory on the same number of cores and discards the results, so the
-difference to it is the time for finding files, decoding, and writing records. The plain loop opens one file after the
-other and calls DigitClassifier. The requirement applies to arrays, which need no decoding. The images are drawn digits,
+difference from it is the time for finding files, decoding, and writing records. The plain loop opens one file after the
+other and calls DigitClassifier. The requirement applies to arrays, which need no decoding. Images are synthetic digits,
 since the time does not depend on the content. Five minutes.
 """
 
@@ -37,8 +37,8 @@ from digitnet.inference.sources import find_chunks
 from digitnet.training.report import cpu_name
 
 DISTINCT = 500  # different images, which are repeated
-IMAGES_PER_FILE = 4  # of so many images of the arrays, one is also a file, because files take longer
-SIZES = {28: 1, 100: 4, 280: 20, 1000: 100}  # width in pixels, and by how much fewer images there are of it
+IMAGES_PER_FILE = 4  # one in four images of the arrays is also a file, because files take longer
+SIZES = {28: 1, 100: 4, 280: 20, 1000: 100}  # width in pixels, and the factor by which the number of images is divided
 ALONE, NPY, TAR, FOLDER, LOOP = (
     "onnxruntime alone, decoded", "predict images.npy", "predict scans.tar", "predict scans/", "plain loop over scans/",
 )  # fmt: skip

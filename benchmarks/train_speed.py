@@ -1,4 +1,4 @@
-"""Training speed next to a plain PyTorch loop and the Keras baseline. A quarter of an hour.
+"""Training speed compared with a plain PyTorch loop and the Keras baseline. A quarter of an hour.
 
     python benchmarks/train_speed.py [--rounds 5] [--data-dir data]
 
@@ -52,7 +52,7 @@ STEPS_PER_TURN = 25  # steps of Trainer.fit, then as many of the plain loop
 TARGET_ACCURACY = 0.99
 MAX_EPOCHS = 10
 FIT, PLAIN, BASELINE, KERAS = "Trainer.fit", "plain PyTorch loop", "Keras baseline in PyTorch", "Keras"
-# What torch calls the operations of a step.
+# Parts of torch's names for each operation of a step.
 OPERATIONS = {
     "convolutions": ("mkldnn_convolution", "convolution_backward"),
     "pooling": ("max_pool2d",),

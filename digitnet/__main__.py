@@ -1,4 +1,4 @@
-"""Makes `python -m digitnet` the same as the `digitnet` command."""
+"""Run the `digitnet` command as `python -m digitnet`."""
 
 from digitnet.cli import main
 

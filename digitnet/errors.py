@@ -27,7 +27,7 @@ class DatasetError(DigitnetError):
 
 
 class CheckpointError(DigitnetError):
-    """A checkpoint is missing, damaged, of another network, or does not fit the run."""
+    """A checkpoint is missing, damaged, belongs to another network, or does not fit the run."""
 
 
 class DivergedError(DigitnetError):
@@ -114,7 +114,7 @@ def one_line_errors() -> Iterator[None]:
 
 
 def _exit_rank(error: RankLostError) -> NoReturn:
-    """Report the error and end this process at once: to destroy the process group sometimes aborts it."""
+    """Report the error and end this process at once, because destroying the process group sometimes aborts it."""
     _report(str(error))
     for stream in filter(None, (sys.stdout, sys.stderr)):
         with suppress(OSError):

@@ -6,14 +6,14 @@ from pathlib import Path
 
 
 def write_atomically(path: str | Path, content: bytes) -> None:
-    """Write a file by rename, so that a kill or a full disk leaves the old file or the new one.
+    """Write a file atomically, so that a kill or a full disk leaves either the old file or the new one.
 
     Args:
         path: The file; its directory is created.
         content: The bytes to write.
 
     Raises:
-        OSError: If the file cannot be written; it has the path.
+        OSError: If the file cannot be written; its `filename` is the path.
     """
     path = Path(path)
     if path.exists() and not path.is_file():

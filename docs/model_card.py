@@ -2,8 +2,8 @@
 
     python docs/model_card.py --seeds SEED1.onnx SEED2.onnx [--sets DIR] [--data-dir data]
 
-Run it after checkpoints/release/ was made again, as MODEL_CARD.md describes. MNIST is downloaded; the others may not
-be redistributed. Each is an .npz file with images, uint8 (N, H, W), and labels, -1 for a non-digit. Ten minutes for
+Run it after checkpoints/release/ was made again, as MODEL_CARD.md describes. MNIST is downloaded; other sets may not
+be redistributed. Each set is an .npz file with images, uint8 (N, H, W), and labels, -1 for a non-digit. Ten minutes for
 three models.
 """
 

@@ -1,4 +1,4 @@
-"""Shared fixtures: a tiny dataset for what holds for any data, the real MNIST for claims about MNIST, a browser."""
+"""Shared fixtures: a tiny dataset for claims about any data, the real MNIST for claims about MNIST, and a browser."""
 
 import hashlib
 import json
@@ -49,7 +49,7 @@ def tiny_images(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 class TinyMNIST:
-    """A data directory with four small IDX files, their MD5 sums, and a way to run train.py on them."""
+    """A data directory with four small IDX files, their MD5 sums, and a method that runs train.py on them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

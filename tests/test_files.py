@@ -62,7 +62,7 @@ def test_training_onto_a_full_disk_is_one_line_and_status_2(full_disk, tiny_mnis
     assert "Traceback" not in errors
 
 
-def test_a_device_is_not_replaced_by_a_file(tmp_path):
+def test_a_named_pipe_is_not_replaced_by_a_file(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     with pytest.raises(OSError, match="Not a regular file"):

@@ -38,7 +38,7 @@ def lint_imports(folder: Path) -> subprocess.CompletedProcess:
 
 @pytest.fixture
 def copied_package(tmp_path):
-    """Return a folder with a copy of the package."""
+    """Return a directory with a copy of the package."""
     shutil.copytree(PACKAGE, tmp_path / "digitnet", ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path
 

@@ -73,7 +73,7 @@ def test_the_checkpoint_contains_weights_and_hyperparameters_only():
 
 
 def test_the_config_is_accepted_by_train_py_and_names_no_path(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["train.py"])  # Lightning warns where both it and args are given
+    monkeypatch.setattr(sys, "argv", ["train.py"])  # Lightning warns if both it and args have options
     cli = TrainingCLI(["--config", str(RELEASE / "config.yaml")])
     assert dict(cli.model.hparams) == read_checkpoint(RELEASE / "digitnet.ckpt")["hyper_parameters"]
     assert cli.config.trainer.default_root_dir == "."
@@ -140,7 +140,7 @@ def draw_scribble(seed: int) -> Image.Image:
     steps = np.linspace(0, 1, 400)[:, None]
     frequencies, phases = rng.integers(3, 12, (4, 2)), rng.uniform(0, 2 * np.pi, (4, 2))
     points = 140 + 28 * sum(
-        np.sin(2 * np.pi * turn * steps + phase) for turn, phase in zip(frequencies, phases, strict=True)
+        np.sin(2 * np.pi * frequency * steps + phase) for frequency, phase in zip(frequencies, phases, strict=True)
     )
     pen.line([tuple(point) for point in points], fill=0, width=int(rng.integers(4, 12)), joint="curve")
     return image

@@ -1,4 +1,4 @@
-"""Every program and command of docs/tutorial.md runs, on a tiny data set."""
+"""Every program and command of docs/tutorial.md runs, on a tiny dataset."""
 
 import json
 import os
@@ -84,7 +84,7 @@ def test_the_tutorial_ends_with_an_exported_and_evaluated_model(workspace, mnist
     assert (folder / "my.onnx").exists()
 
 
-def test_the_tutorial_has_no_command_that_no_test_runs():
+def test_every_command_of_the_tutorial_is_run_by_a_test():
     assert len(PROGRAMS) >= 5
     assert all(line.startswith(("python train.py", "digitnet ")) for line in COMMANDS)
 

@@ -80,7 +80,7 @@ def base_python(wheel, tmp_path_factory) -> Path:
 def full_command(wheel, tmp_path_factory) -> Path:
     """Return the `digitnet` command of an environment with the wheel and the packages that run this test.
 
-    Installing the extras anew would download more than 5 GB. A path file makes the packages importable without
+    Installing the extras again would download more than 5 GB. A path file makes the packages importable without
     processing the path files among them, so that the repository itself is not importable.
     """
     python = create_environment(tmp_path_factory.mktemp("full"))

@@ -66,7 +66,7 @@ def serve(demo: gr.Blocks, classifier: DigitClassifier, options: argparse.Namesp
 
 
 def launch(demo: gr.Blocks, options: argparse.Namespace) -> str:
-    """Start to serve the demo in the background and return its address.
+    """Start serving the demo in the background and return its address.
 
     Args:
         demo: The page of `build_demo`.

@@ -142,7 +142,7 @@ def decode(image: object) -> np.ndarray | None:
     """Decode a data URI.
 
     Args:
-        image: What a client sent.
+        image: Input from a client: a data URI, or None or an empty string for no image.
 
     Returns:
         Uint8 (H, W, C), reduced to at most 1600 pixels per side; None if there is no image.
@@ -186,7 +186,7 @@ def predict_for_page(classifier: DigitClassifier, image: object) -> dict[str, ob
 
     Args:
         classifier: The classifier.
-        image: What the page sent: a data URI, or nothing for an empty sketchpad.
+        image: A data URI, or None or an empty string for an empty sketchpad.
 
     Returns:
         Label, probabilities, whether the image is blank, the framed image as a data URI, and the time in milliseconds;
@@ -209,17 +209,17 @@ def predict_for_page(classifier: DigitClassifier, image: object) -> dict[str, ob
 
 
 def predict_for_api(classifier: DigitClassifier, image: object) -> dict[str, object]:
-    """Classify an image for a program.
+    """Classify an image for a client of the API.
 
     Args:
         classifier: The classifier.
-        image: What the program sent: a data URI.
+        image: A data URI.
 
     Returns:
         Label, confidence and probabilities.
 
     Raises:
-        gr.Error: If there is no image; the program gets its message.
+        gr.Error: If there is no image, or it is invalid; the client receives the message.
     """
     try:
         array = decode(image)
@@ -241,7 +241,7 @@ def save_correction(folder: Path, correction: object) -> dict[str, str]:
 
     Args:
         folder: The directory of the corrections.
-        correction: What the page sent: a list of a data URI and a digit.
+        correction: A list of a data URI and a digit, 0 to 9.
 
     Returns:
         The path as "saved", or an "error".
@@ -271,7 +271,7 @@ def save_correction(folder: Path, correction: object) -> dict[str, str]:
 
 
 def _escape(text: str) -> str:
-    """Return text for a template, in which ${...} and {{...}} would be replaced."""
+    """Return text escaped for a template of Gradio, which would replace ${...} and {{...}}."""
     return html.escape(text).replace("$", "&#36;").replace("{", "&#123;")
 
 

@@ -31,7 +31,7 @@ def middleware(hosts: Sequence[str], max_body_bytes: int, frame_ancestors: Seque
         frame_ancestors: The sites whose pages may show the application in a frame, for example https://example.org.
 
     Returns:
-        Middleware for Starlette: it accepts requests of its own pages only, no uploads, and limited bodies.
+        Middleware for Starlette that accepts only requests from its own pages, no uploads, and bodies of limited size.
     """
     checks = [
         Middleware(SameOriginMiddleware, hosts=hosts),
@@ -74,7 +74,7 @@ class BodyMiddleware:
     """Respond with 413 to a body that is too large, before it is in memory, and with 400 to one with a file payload.
 
     Gradio copies or downloads the file that a payload names before a handler is called, on several of its routes; the
-    sketchpad uses none. What could spell the payload's name in another way is refused, too: numeric escapes, and the
+    sketchpad uses none. Other spellings of the payload's name are refused, too: numeric escapes, and the
     zero bytes of JSON in UTF-16 and UTF-32. Neither data URIs nor Gradio's clients contain them.
 
     Args:

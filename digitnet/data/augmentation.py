@@ -98,7 +98,7 @@ class Augmentation(RandomTransform):
         return torch.cat([torch.stack([x, y], 1), points], 2)
 
     def _make_basis(self, height: int, width: int, device: torch.device) -> Tensor:
-        """Return what each coefficient is multiplied with at each pixel: x, y, 1, and a bump for each control point."""
+        """Return the basis functions, (3 + control_points ** 2, H * W): x, y, 1, and a bump for each control point."""
         y, x = ((torch.arange(size, device=device) + 0.5) * 2 / size - 1 for size in (height, width))
         one = torch.ones(height, width, device=device)
         affine = torch.stack([x.expand(height, -1), y[:, None].expand(-1, width), one])

@@ -70,7 +70,7 @@ class MNISTDataModule(LightningDataModule):
             if value < 0:
                 raise ConfigError(f"data.{name} is {value}; it must be 0 or more, for example 10000")
         if not 0 < val_fraction < 1:
-            raise ConfigError(f"data.val_fraction is {val_fraction}; it must lie between 0 and 1, for example 0.1")
+            raise ConfigError(f"data.val_fraction is {val_fraction}; it must be above 0 and below 1, for example 0.1")
         # As Lightning's own samplers do. Unlike a constructor argument, it cannot differ from `--seed_everything`.
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
         self.data_dir = data_dir
@@ -97,7 +97,7 @@ class MNISTDataModule(LightningDataModule):
             stage: "fit", "validate", "test" or "predict"; None for all.
 
         Raises:
-            ConfigError: If there are fewer validation or test images than processes.
+            ConfigError: If a set has fewer images than there are processes, or `extra_dir` contains no images.
             DatasetError: If an image of `extra_dir` cannot be used.
         """
         if stage in ("fit", "validate", None):
@@ -147,7 +147,7 @@ class MNISTDataModule(LightningDataModule):
             return ink, labels
         if self.trainer.training:
             ink = self.transform(ink)
-        return ink.to(self.trainer.lightning_module.dtype), labels  # with --trainer.precision bf16-true, not float32
+        return ink.to(self.trainer.lightning_module.dtype), labels  # bfloat16 with --trainer.precision bf16-true
 
     def transform(self, ink: Tensor) -> Tensor:
         """Degrade a fraction of a training batch, leave an eighth unchanged, and augment the rest.
@@ -202,7 +202,7 @@ class MNISTDataModule(LightningDataModule):
         return self._make_dataloader(dataset, EVALUATION_BATCH_SIZE, sampler)
 
     def _make_dataloader(self, dataset: LabeledImages, batch_size: int, sampler: DistributedSampler) -> DataLoader:
-        # With a generator of its own, since the DataLoader otherwise draws from torch's whenever it starts.
+        # A separate generator, because the DataLoader otherwise draws from torch's global one whenever it starts.
         # Keywords, because Lightning creates it again with another sampler for some flags.
         return DataLoader(
             dataset, batch_size=batch_size, sampler=sampler, collate_fn=collate, generator=torch.Generator()
@@ -210,7 +210,7 @@ class MNISTDataModule(LightningDataModule):
 
 
 def make_augmentation(option: bool | nn.Module) -> nn.Module:
-    """Return the augmentation that an option of the data module stands for.
+    """Return the augmentation for an option of the data module.
 
     Args:
         option: False for none, True for the default, or the module itself.

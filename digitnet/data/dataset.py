@@ -1,4 +1,4 @@
-"""Datasets of framed images in memory, and what they are made from."""
+"""Datasets of framed images in memory, and the functions that load or draw the images."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -93,7 +93,7 @@ def load_folders(folder: Path) -> tuple[Tensor, Tensor]:
 def draw_synthetic(
     digits: int, non_digits: int, track: Callable[[Iterable, int], Iterable] = lambda batches, total: batches
 ) -> tuple[Tensor, Tensor]:
-    """Draw and frame synthetic images, several thousand per second.
+    """Draw and frame synthetic images.
 
     Args:
         digits: Number of digits.

@@ -51,7 +51,7 @@ class Degradation(nn.Module):
     ) -> None:
         super().__init__()
         if not 0 <= fraction <= 1:
-            raise ConfigError(f"data.degradation is {fraction}; it must lie between 0 and 1, for example 0.4")
+            raise ConfigError(f"data.degradation is {fraction}; it must be from 0 to 1, for example 0.4")
         if not canvas_sizes or min(canvas_sizes) < IMAGE_SIZE:
             raise ConfigError(f"canvas_sizes of Degradation is {canvas_sizes}; they must be {IMAGE_SIZE} or more")
         self.fraction = fraction
@@ -202,7 +202,7 @@ class RandomStroke(RandomTransform):
         return self._harden(self._change_width(images))
 
     def _change_width(self, images: Tensor) -> Tensor:
-        """Return the images, of which some have thicker, thinner or outlined strokes."""
+        """Return the images, some of them with thicker, thinner or outlined strokes."""
         thick, thin = _dilate(images), 1 - _dilate(1 - images)
         outline = (thick - thin) * (thick - thin > MIN_OUTLINE)
         remaining = thin.sum((1, 2, 3), keepdim=True) / images.sum((1, 2, 3), keepdim=True).clamp(min=1e-6)
@@ -214,7 +214,7 @@ class RandomStroke(RandomTransform):
         return torch.where(outlined, outline, images)
 
     def _harden(self, images: Tensor) -> Tensor:
-        """Return the images, of which some have another edge hardness."""
+        """Return the images, some of them with another edge hardness."""
         level, contrast = _uniform(images, *self.level), _uniform(images, *self.contrast)
         hardened = ((images - level) * contrast + 0.5).clamp(0, 1)
         return torch.where(_chance(images, self.hardened), hardened, images)
@@ -272,7 +272,7 @@ class RandomDistractors(RandomTransform):
         return torch.maximum(images, torch.maximum(line, self._draw_blots(images)))
 
     def _draw_line(self, images: Tensor) -> Tensor:
-        """Return images, (N, 1, S, S), of which a fraction has a line at a random angle and distance to the center."""
+        """Return images, (N, 1, S, S), some of them with a line at a random angle and distance from the center."""
         along, across, center = self._draw_axes(images)
         zigzag, frequency = _chance(images, self.zigzag), _uniform(images, *self.teeth)
         slope = _uniform(images, *self.slope)
@@ -293,7 +293,7 @@ class RandomDistractors(RandomTransform):
         return along, across, 0.5 * (angle.cos() - angle.sin())
 
     def _draw_blots(self, images: Tensor) -> Tensor:
-        """Return images, (N, 1, S, S), of which a fraction has blots: the peaks of smooth noise."""
+        """Return images, (N, 1, S, S), some of them with blots: the peaks of smooth noise."""
         cloud = _cloud(images, images.shape[-1] // 2, "bilinear")
         blots = ((cloud - _uniform(images, *self.blot_level)) * self.blot_contrast).clamp(0, 1)
         return blots * _chance(images, self.blotted)
@@ -424,7 +424,7 @@ class RandomNoise(RandomTransform):
     At most one kind of blur or noise changes an image.
 
     Args:
-        blurred: Fraction of images that are blurred; how much is random.
+        blurred: Fraction of images that are blurred, each by a random amount.
         glass: Fraction of images seen through frosted glass.
         displacement: Range of the maximum displacement of pixels by frosted glass, in pixels.
         gaussian: Fraction of images with Gaussian noise.
@@ -472,7 +472,7 @@ class RandomNoise(RandomTransform):
         return torch.where(_chance(images, self.inverted), 1 - images, images)
 
     def _blur(self, images: Tensor, blurred: Tensor, glass: Tensor) -> Tensor:
-        """Return the images, of which some are blurred and some have their pixels displaced."""
+        """Return the images, some of them blurred and some with displaced pixels."""
         soft = _blur_5x5(images)
         if images.shape[-1] > LARGE_CANVAS:
             soft = _blur_5x5(soft)

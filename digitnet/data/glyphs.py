@@ -17,7 +17,7 @@ class StrokeTemplate(NamedTuple):
     """One stroke of a glyph template.
 
     Attributes:
-        points: What the pen passes, float (n, 2) in [0, 1]: x to the right and y down.
+        points: The points that the pen passes through, float (n, 2) in [0, 1]: x to the right and y down.
         corners: Which points are corners, bool (n,).
         closed: Whether the stroke is a closed curve.
     """

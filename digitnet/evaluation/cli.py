@@ -47,14 +47,14 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command's options."""
     parser = argparse.ArgumentParser(
         prog="digitnet evaluate",
-        description="Measures the accuracy on images in folders 0/ to 9/, or on corrupted images of MNIST.",
+        description="Measures the accuracy on images in directories 0/ to 9/, or on corrupted images of MNIST.",
     )
     parser.add_argument(
         "inputs",
         nargs="*",
         type=Path,
         metavar="DIR|MODEL",
-        help="folders that contain folders 0 to 9; .onnx files to compare",
+        help="directories that contain directories 0 to 9; .onnx files to compare",
     )
     parser.add_argument(
         "--mistakes", type=Path, default=Path("mistakes.png"),
@@ -67,7 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def split_inputs(options: argparse.Namespace) -> tuple[list[Path | None], list[Path]]:
-    """Return the models, where None is the released one, and the folders that the arguments name.
+    """Return the models, where None is the released one, and the directories that the arguments name.
 
     Raises:
         ConfigError: If the arguments contradict each other or name nothing to evaluate on.
@@ -78,15 +78,15 @@ def split_inputs(options: argparse.Namespace) -> tuple[list[Path | None], list[P
         raise ConfigError(f"expected models as arguments or as --model, got both: {models[0]} and {options.model}")
     if options.robustness and folders:
         raise ConfigError(
-            f"--robustness uses MNIST and takes .onnx files; {folders[0]} is neither. Leave one of them out"
+            f"--robustness uses MNIST and takes .onnx files only, got {folders[0]}. Leave one of them out"
         )
     if not options.robustness and not folders:
-        raise ConfigError("no folder to evaluate on; name one that contains folders 0 to 9 with images")
+        raise ConfigError("no directory to evaluate on; name one that contains directories 0 to 9 with images")
     return models, folders
 
 
 def evaluate_folders(models: list[Path | None], folders: list[Path], options: argparse.Namespace) -> int:
-    """Print the metrics of each model on each folder, draw the worst mistakes, and return the exit status."""
+    """Print the metrics of each model on each directory, save the mistakes, and return the exit status."""
     labels = {folder: {path: int(path.parent.name) for path in find_labeled_images(folder)} for folder in folders}
     failed, mistakes = 0, []
     for classifier in [DigitClassifier(model) for model in models]:
@@ -135,7 +135,7 @@ def print_summary(predictions: list[LabeledPrediction]) -> None:
 
 def evaluate_robustness(models: list[Path | None], options: argparse.Namespace) -> None:
     """Print a table of the accuracy under each corruption for each model."""
-    classifiers = [DigitClassifier(model, options.threads) for model in models]  # first: the rest takes minutes
+    classifiers = [DigitClassifier(model, options.threads) for model in models]  # loaded first: the rest takes minutes
     fetch_mnist(options.data_dir)
     images, labels = read_test_set(options.data_dir)
     for classifier in classifiers:
@@ -146,7 +146,7 @@ def evaluate_robustness(models: list[Path | None], options: argparse.Namespace) 
             name = result.corruption.replace("_", " ")
             print(f"| {name} | {result.accuracy:.2%} | {result.rejected:.2%} |", flush=True)
             results.append(result)
-        print(f"| mean of the fifteen of MNIST-C | {_mean_accuracy(results, CORRUPTIONS):.2%} | |")
+        print(f"| mean of the fifteen corruptions of MNIST-C | {_mean_accuracy(results, CORRUPTIONS):.2%} | |")
         print(f"| mean of the page corruptions | {_mean_accuracy(results, PAGE_CORRUPTIONS):.2%} | |")
 
 

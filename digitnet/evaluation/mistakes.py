@@ -20,7 +20,7 @@ MAX_NAME = 17  # characters of a file name that fit in a cell
 
 
 def save_mistakes(predictions: Sequence[LabeledPrediction], path: Path) -> bool:
-    """Write a PNG grid of the framed images that were predicted wrongly, most confident first.
+    """Write a PNG grid of the framed images that were misclassified or rejected, most confident first.
 
     Args:
         predictions: Labeled predictions; the correct ones are ignored.

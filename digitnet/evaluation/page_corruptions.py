@@ -1,7 +1,7 @@
 """Page corruptions: MNIST digits on pages, as people scan and photograph them.
 
 Each takes framed digits, uint8 (N, 28, 28), bright on black, and a source of random numbers, and returns grayscale
-pages, uint8 (N, 160, 160). A page takes a megabyte while it is made, so pass at most some thousand digits at a time.
+pages, uint8 (N, 160, 160). Drawing a page takes a megabyte of memory, so pass at most a few thousand digits.
 """
 
 import numpy as np
@@ -26,13 +26,13 @@ def _draw_pages(ink: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, 
 
 
 def _write(strokes: np.ndarray, paper: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the pages, written with a pen that leaves at most 30 % of the brightness."""
+    """Return the pages with strokes of a pen that leaves 8 to 30 % of the brightness."""
     pen = rng.uniform(0.08, 0.3, (len(strokes), 1, 1))
     return to_uint8(paper * (1 - strokes * (1 - pen)))
 
 
 def clean(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return pages without anything but the digit."""
+    """Return pages with nothing but the digit."""
     return _write(*_draw_pages(ink, rng), rng)
 
 
@@ -68,7 +68,7 @@ def ruled_askew(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def dark_edge(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return pages of which one edge shows the dark table."""
+    """Return pages with a dark table visible at one edge."""
     strokes, paper = _draw_pages(ink, rng)
     ys, xs = np.mgrid[:PAGE_SIZE, :PAGE_SIZE]
     for page in paper:
@@ -78,7 +78,7 @@ def dark_edge(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def framed_page(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return pages whose four edges show the dark table."""
+    """Return pages with a dark table visible at all four edges."""
     strokes, paper = _draw_pages(ink, rng)
     for page in paper:
         top, left, bottom, right = rng.integers(3, 12, 4)

@@ -15,7 +15,7 @@ BATCH_BYTES = 2**20  # of corrupted images that are classified together
 
 @dataclass(frozen=True)
 class RobustnessResult:
-    """What a corruption does to the predictions.
+    """The accuracy and the rejection rate under one corruption.
 
     Attributes:
         corruption: The name of the corruption, or "none" for the images as they are.
@@ -37,7 +37,7 @@ def measure_robustness(
 
     Args:
         classifier: The classifier to measure.
-        images: uint8 (N, 28, 28), bright strokes on black as in MNIST.
+        images: Uint8 (N, 28, 28), bright strokes on black as in MNIST.
         labels: Integers (N,), 0 to 9.
     """
     corruptions: dict[str, Corruption] = {"none": lambda ink, _: ink, **CORRUPTIONS, **PAGE_CORRUPTIONS}

@@ -1,6 +1,6 @@
-"""The ONNX graph: framing, network and calibration in one file that takes images as they are.
+"""The ONNX graph: framing, network and calibration in one file that takes raw images.
 
-Opset 18 and IR version 9 are read by onnxruntime 1.17 and later, also by its builds for Node and browsers.
+Opset 18 and IR version 9 are read by onnxruntime 1.17 and later, including its builds for Node and browsers.
 """
 
 import hashlib
@@ -60,7 +60,7 @@ class ExportedModel(nn.Module):
 
 
 def build_onnx(model: TrainedModel, weights: Weights = "float32") -> onnx.ModelProto:
-    """Export a model with free batch and image sizes.
+    """Export a model with dynamic batch and image sizes.
 
     Args:
         model: The trained network and its calibration.
@@ -101,7 +101,7 @@ def _remove_traces(proto: onnx.ModelProto) -> None:
 
 
 def _name_dimensions(proto: onnx.ModelProto) -> None:
-    """Name the free dimensions of inputs and outputs."""
+    """Name the dynamic dimensions of inputs and outputs."""
     names = {INPUT_NAME: ["N", "H", "W", "C"]} | {name: ["N"] for name in OUTPUT_DOCS}
     for value in [*proto.graph.input, *proto.graph.output]:
         for dimension, name in zip(value.type.tensor_type.shape.dim, names[value.name], strict=False):

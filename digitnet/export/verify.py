@@ -120,7 +120,7 @@ def _test_accuracy(scores: Callable[[np.ndarray], np.ndarray], data_dir: str) ->
 
 
 def with_stored_weights(model: TrainedModel, proto: onnx.ModelProto) -> ExportedModel:
-    """Return the torch model with those weights rounded that the file stores in a smaller data type.
+    """Return the torch model with its weights rounded to the data type in which the file stores them.
 
     Args:
         model: The model that the file was exported from.

@@ -48,7 +48,7 @@ def read_tar(name: str) -> Iterator[NamedImage]:
         name: Path of the tar file, which may be compressed.
 
     Yields:
-        The name of each image, as "path/member", and its content. Damage is an ImageError in place of the rest.
+        The name of each image, as "path/member", and its content; then the path and an ImageError if it is damaged.
     """
     return _with_errors(name, _read_tar(name))
 
@@ -61,13 +61,13 @@ def read_array(name: str) -> Iterator[Chunk | NamedImage]:
             gzip), uint8 (N, H, W) or (N, H, W, C).
 
     Yields:
-        Chunks of images, named "path[index]". Damage is an ImageError in place of the rest.
+        Chunks of images, named "path[index]"; then the path and an ImageError if the rest is damaged.
     """
     return _with_errors(name, _read_array(name))
 
 
 def _with_errors(name: str, found: Iterator) -> Iterator:
-    """Yield what is found, and an ImageError in place of what is damaged."""
+    """Yield the images found, then the name and an ImageError if the rest cannot be read."""
     try:
         yield from found
     except ImageError as error:

@@ -45,7 +45,7 @@ class ChunkPredictions:
         labels: Int32 (N,), the digit, or -1 if the image was rejected or could not be decoded.
         probabilities: Float32 (N, 10); 0 if the image could not be decoded.
         framed: Float32 (N, 28, 28), the network's inputs.
-        errors: By index, why an image could not be decoded.
+        errors: The error of each image that could not be decoded, by its index.
     """
 
     names: list[str]
@@ -177,7 +177,7 @@ def _decode(name: str, image: ImageLike | ImageError) -> np.ndarray:
 
 
 def _disable_warnings() -> None:
-    """Disable Pillow's warning about large images, for which there is an error."""
+    """Disable Pillow's warning about large images, because `load_image` raises an error for them."""
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 
@@ -188,7 +188,7 @@ class _Pool:
         self.classifier, self.workers = classifier, workers
         self.threads = ThreadPoolExecutor(workers)
         self.processes: ProcessPoolExecutor | None = None
-        self.folder: TemporaryDirectory | None = None  # of the model for the worker processes
+        self.folder: TemporaryDirectory | None = None  # holds the model for the worker processes
         self.files = 0
 
     def submit(self, chunk: Chunk) -> "Future[ChunkPredictions]":
@@ -242,7 +242,7 @@ def _signals_deferred() -> Iterator[None]:
     handlers: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():  # its handlers also run if another thread gets the signal
         handlers = {s: signal.signal(s, lambda signum, frame: received.append(signum)) for s in signals}
-    for tracker in (loky_resource_tracker, resource_tracker):  # to start them would unblock the signals
+    for tracker in (loky_resource_tracker, resource_tracker):  # starting them later would unblock the signals
         tracker.ensure_running()
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
@@ -255,7 +255,7 @@ def _signals_deferred() -> Iterator[None]:
             signal.raise_signal(signum)
 
 
-_worker_classifier: DigitClassifier | None = None  # of a worker process
+_worker_classifier: DigitClassifier | None = None  # set in each worker process
 
 
 def _start_worker(model: Path, parent: int) -> None:
@@ -274,7 +274,7 @@ def _exit_with_parent(parent: int) -> None:
 
 
 def _worker_id() -> int:
-    """Return the process ID of a worker, after a moment in which the others get tasks, too."""
+    """Return the process ID of a worker, after a pause that lets the other workers get tasks."""
     time.sleep(0.01)
     return os.getpid()
 

@@ -10,7 +10,7 @@ from digitnet.inference.images import ImageLike
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
 CHUNK_SIZE = 256  # maximum number of images in a chunk
 
-NamedImage = tuple[str, ImageLike | ImageError]  # an image with its name, or why it cannot be read
+NamedImage = tuple[str, ImageLike | ImageError]  # a name, and an image or the error that occurred
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Chunk:
 
     Attributes:
         names: The name of each image.
-        images: Uint8 (N, H, W, C); or for each image a path, the content of a file, or why it cannot be read.
+        images: Uint8 (N, H, W, C); or for each image a path, the content of a file, or an ImageError.
     """
 
     names: list[str]

@@ -35,7 +35,7 @@ class Prediction:
 
     @classmethod
     def from_outputs(cls, probabilities: np.ndarray, label: int, framed: np.ndarray) -> "Prediction":
-        """Return the prediction that the outputs of the model for one image stand for.
+        """Create a prediction from the outputs of the model for one image.
 
         Args:
             probabilities: Float32 (10,).
@@ -60,7 +60,7 @@ class DigitClassifier:
         metadata: The metadata of the ONNX file, for example its "version" and "threshold".
 
     Raises:
-        ModelError: If the file is missing, damaged, or not a model of digitnet.
+        ModelError: If the file is missing, damaged, or not a model of digitnet, or `threads` is not a positive integer.
     """
 
     def __init__(self, model: str | Path | None = None, threads: int = 1) -> None:
@@ -126,7 +126,7 @@ class DigitClassifier:
         return self._predict_many([load_image(images)])[0]
 
     def _predict_many(self, arrays: Sequence[np.ndarray]) -> list[Prediction]:
-        """Return the predictions for images of any sizes; a batch of 28 x 28 takes a fifth of the time per image."""
+        """Return predictions for images of any sizes. Batches take a fifth of the time per image of 28 x 28 pixels."""
         predictions: dict[int, Prediction] = {}
         for indices, batch in batches_by_shape(arrays):
             predictions.update(zip(indices, self.predict_batch(batch), strict=True))
@@ -164,7 +164,7 @@ class DigitClassifier:
                 f"expected a model with input {{'{INPUT_NAME}': '{INPUT_TYPE}'}} and outputs {sorted(OUTPUTS)}, got"
                 f" {self.path} with input {inputs} and outputs {sorted(outputs)}"
             )
-        for shape in ((1, 3, 4, 1), (2, 30, 20, 4)):  # the names may be right by chance
+        for shape in ((1, 3, 4, 1), (2, 30, 20, 4)):  # the names may match by chance
             try:
                 probabilities, label, framed = self.run(np.zeros(shape, np.uint8))
                 types = [(output.dtype.name, output.shape) for output in (probabilities, label, framed)]

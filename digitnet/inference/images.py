@@ -12,7 +12,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from digitnet.errors import ImageError
 
 MAX_PIXELS = 25_000_000  # of one image, 100 MB after decoding; checked before decoding
-MAX_SIDE = 16_384  # pixels; framing needs 28 numbers for each pixel of a side
+MAX_SIDE = 16_384  # pixels; framing computes 28 weights for each row and each column
 MAX_FILE_BYTES = 50_000_000  # of one image file
 MAX_BATCH_SIZE = 64  # images that are classified together; more need more memory and are not faster
 MAX_BATCH_BYTES = 2**22  # of images that are classified together

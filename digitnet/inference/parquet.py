@@ -14,7 +14,7 @@ RECORDS_PER_FILE = 100_000
 
 
 class ParquetWriter(Writer):
-    """Write a directory of files part-00000.parquet and so on, with 100,000 records each.
+    """Write a directory of files part-00000.parquet and so on, with at least 100,000 records each, except the last.
 
     Args:
         path: The directory.
@@ -22,7 +22,7 @@ class ParquetWriter(Writer):
         resume: Whether to add to existing files.
 
     Raises:
-        ConfigError: If pyarrow is missing, there are files and `resume` is false, or they do not fit the options.
+        ConfigError: If pyarrow is missing, files exist and `resume` is false, or they do not fit the options.
     """
 
     def __init__(self, path: Path, probabilities: bool, resume: bool) -> None:
@@ -30,7 +30,7 @@ class ParquetWriter(Writer):
             import pyarrow
             import pyarrow.parquet
         except ModuleNotFoundError as error:
-            raise ConfigError("--format parquet requires pyarrow. Install it: pip install '.[parquet]'") from error
+            raise ConfigError("--format parquet requires pyarrow: pip install 'digitnet[parquet]'") from error
         self.pyarrow, self.path, self.probabilities = pyarrow, path, probabilities
         path.mkdir(parents=True, exist_ok=True)
         existing = sorted(path.glob("part-*.parquet"))
@@ -65,7 +65,7 @@ class ParquetWriter(Writer):
         self.failed += len(table) - table["error"].null_count
 
     def write(self, predictions: ChunkPredictions) -> None:
-        """Keep the records of a chunk, and write a file when there are enough."""
+        """Buffer the records of a chunk, and write a file as soon as there are 100,000."""
         columns = to_columns(predictions, self.probabilities)
         # Names of files may be invalid UTF-8.
         columns["file"] = [name.encode(errors="replace").decode() for name in predictions.names]

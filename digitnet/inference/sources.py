@@ -23,7 +23,7 @@ def find_chunks(inputs: Iterable[str]) -> Iterator[Chunk]:
         inputs: Image files, directories, tar files, .npy, .npz and IDX files, or "-" for an image on standard input.
 
     Yields:
-        Chunks of up to 256 images, in order. An input that cannot be read is an ImageError among them.
+        Chunks of up to 256 images, in order. An input that cannot be read is represented by an ImageError.
     """
     names: list[str] = []
     images: list[ImageLike | ImageError] = []
@@ -127,7 +127,7 @@ def _stored_bytes(image: ImageLike | ImageError) -> int:
 
 
 def _read_pipe(name: str) -> bytes | ImageError:
-    """Return the content of a named pipe, for which the main thread waits, so that a signal can interrupt it."""
+    """Return the content of a named pipe. The main thread reads it, so that a signal can interrupt the wait."""
     try:
         with open(name, "rb") as pipe:
             return pipe.read(MAX_FILE_BYTES + 1)

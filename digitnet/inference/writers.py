@@ -25,9 +25,9 @@ class Writer(ABC):
     If the block ends without an exception, the output is complete; otherwise, it can be resumed.
 
     Attributes:
-        written: Number of records that were there before this run.
-        last_name: The name of the last of them.
-        failed: Number of them with an error.
+        written: Number of records in the output before this run.
+        last_name: Name of the image of the last of these records.
+        failed: Number of these records with an error.
     """
 
     written, last_name, failed = 0, "", 0
@@ -64,7 +64,7 @@ class StdoutWriter(Writer):
     def __init__(self, form: str, probabilities: bool) -> None:
         self.format, self.probabilities = TEXT_FORMATS[form], probabilities
         if isinstance(sys.stdout, io.TextIOWrapper):
-            # As in a file, whatever the locale; names of files may be invalid UTF-8.
+            # As in a file, in any locale; names of files may be invalid UTF-8.
             sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
         if form == "csv":
             sys.stdout.write(csv_header(probabilities))
@@ -78,7 +78,7 @@ class StdoutWriter(Writer):
 class TextWriter(Writer):
     """Write CSV or JSON lines to PATH.part, which is renamed to PATH when it is complete.
 
-    A record is complete when its line is: an incomplete one that a kill has left is removed before resuming.
+    A record is complete if it ends with a line break; an incomplete one that a kill left is removed before resuming.
 
     Args:
         path: The file to write.
@@ -87,7 +87,7 @@ class TextWriter(Writer):
         resume: Whether to append to an existing PATH.part.
 
     Raises:
-        ConfigError: If PATH.part is there and `resume` is false, or it is not from a run with the same options.
+        ConfigError: If PATH.part requires `resume` or other options, or `resume` is true and PATH is complete.
     """
 
     def __init__(self, path: Path, form: str, probabilities: bool, resume: bool) -> None:
@@ -163,7 +163,7 @@ class TextWriter(Writer):
         return name
 
     def write(self, predictions: ChunkPredictions) -> None:
-        """Write the records of a chunk, which then survive a kill."""
+        """Write and flush the records of a chunk, so that they survive a kill."""
         try:
             self.file.write(self.format(predictions, self.probabilities))
             self.file.flush()
@@ -206,7 +206,7 @@ def open_writer(path: Path | None, form: str, probabilities: bool, resume: bool)
             raise ConfigError("The standard output is closed; name a file to write: --output NAME")
         return StdoutWriter(form, probabilities)
     if form == "table":
-        raise ConfigError("expected --format csv, json or parquet with --output, got table, which is for reading")
+        raise ConfigError("expected --format csv, json or parquet with --output, got table, which is for terminals")
     if path.exists() and not (path.is_dir() if form == "parquet" else path.is_file()):
         expected = "a directory" if form == "parquet" else "a regular file"
         raise ConfigError(f"expected {expected} as --output with --format {form}, got {path}, which is not")
@@ -218,7 +218,7 @@ def open_writer(path: Path | None, form: str, probabilities: bool, resume: bool)
 
 
 def skip_written(chunks: Iterable[Chunk], writer: Writer) -> Iterator[Chunk]:
-    """Skip the images of which the output already has records.
+    """Skip the images for which the output already has records.
 
     Args:
         chunks: All images of the run.

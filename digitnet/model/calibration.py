@@ -34,7 +34,7 @@ class Calibration(nn.Module):
             logits: Float (N, 10).
 
         Returns:
-            Calibrated logits, float (N, 10): their softmax are the probabilities.
+            Calibrated logits, float (N, 10); their softmax gives the probabilities.
         """
         return logits / self.temperature
 

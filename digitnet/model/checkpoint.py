@@ -1,6 +1,6 @@
 """Checkpoints, read as untrusted files.
 
-A checkpoint is a zip archive with a pickle in it, and a pickle can name any code to run. Therefore only tensors and
+A checkpoint is a zip archive with a pickle in it, and unpickling can run arbitrary code. Therefore only tensors and
 plain values are unpickled (`torch.load(weights_only=True)`), nothing in the file decides which classes are built, and
 the tensors are compared with those of the network before any of them is used.
 """
@@ -17,7 +17,7 @@ from digitnet.errors import CheckpointError
 from digitnet.model.calibration import Calibration
 from digitnet.model.network import ConvNet
 
-FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)  # by --trainer.precision
+FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)  # depends on --trainer.precision
 MAX_UNPACKED_BYTES = 64 * 2**20  # a checkpoint of digitnet with the state of AdamW has less than 3 MB
 
 
@@ -43,7 +43,7 @@ def load_model(path: str | Path) -> TrainedModel:
         The trained model, on the CPU.
 
     Raises:
-        CheckpointError: As `read_checkpoint` does.
+        CheckpointError: If the checkpoint is missing, damaged or of another network; see `read_checkpoint`.
         OSError: If the file cannot be read.
     """
     modules = nn.ModuleDict({"network": ConvNet(), "calibration": Calibration()})
@@ -61,7 +61,7 @@ def read_checkpoint(path: str | Path, reference: nn.Module | None = None) -> dic
             shapes and finite values. The precision of floats may differ.
 
     Returns:
-        The content, with tensors on the CPU: among others "state_dict" and "hyper_parameters", which are numbers.
+        The content, with tensors on the CPU: among others "state_dict" and "hyper_parameters" (numbers).
 
     Raises:
         CheckpointError: If the file is missing, damaged, holds more than tensors and plain values, unpacks to more than
@@ -109,7 +109,7 @@ def _check_content(path: Path, checkpoint: Any) -> None:
         if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(key), dict):
             raise CheckpointError(f"{path} is not a checkpoint of digitnet: it has no {key}")
     for name, value in checkpoint["hyper_parameters"].items():
-        if type(value) not in (int, float):  # Lightning would import and call what a text names
+        if type(value) not in (int, float):  # Lightning would import and call the function that a string names
             raise CheckpointError(f"expected hyperparameters that are numbers, {path} has {name} {value!r:.40}")
 
 

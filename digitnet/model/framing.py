@@ -61,9 +61,9 @@ class Framing(nn.Module):
 
 
 def _to_gray(image: Tensor) -> Tensor:
-    """Return integer gray levels, float32 (N, 1, H, W), with a background in place of transparent pixels."""
+    """Return integer gray levels, float32 (N, 1, H, W), with transparent pixels replaced by a background."""
     count, height, width, channels = image.shape
-    # By matrix product: to reduce or slice the last axis takes several times as long.
+    # By matrix product, because reducing or slicing the last axis takes several times as long.
     mixing = torch.tensor(_MIXING, device=image.device)[channels, :, :channels]  # (2, C)
     pixels = image.reshape(count, -1, channels).float().transpose(1, 2)  # (N, C, HW)
     gray, opacity = (mixing @ pixels).reshape(-1, 2, height, width).split(1, 1)
@@ -109,9 +109,9 @@ def _sample_border(gray: Tensor) -> Tensor:
 def _quartiles(border: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the upper quartile, the median and the lower quartile of the border, each (N, 1, 1, 1).
 
-    The median of the border is the background. That of the whole image would be the strokes in a tight crop.
+    The median of the border is the background. In a tight crop, that of the whole image would be that of the strokes.
     """
-    # To sort all samples would take longer, and twice as many operations in the exported graph.
+    # Sorting all samples would take longer and need twice as many operations in the exported graph.
     largest = border.reshape(-1, 1, 1, 4 * BORDER_SAMPLES).topk(3 * BORDER_SAMPLES).values
     high, median, low = largest[..., BORDER_SAMPLES - 1 :: BORDER_SAMPLES].split(1, 3)
     return high, median, low
@@ -125,7 +125,7 @@ def _estimate_noise(border: Tensor, quartile: Tensor, contrast: Tensor) -> Tenso
         quartile: Distance of the nearer quartile of the border from the background, (N, 1, 1, 1).
         contrast: Largest difference from the background in the image, (N, 1, 1, 1).
     """
-    # What two opposite edges show is a line or a pattern on the paper, unless it is strong: then it is a stroke.
+    # Contrast at two opposite edges comes from a line or a pattern on the paper; if it is strong, from a stroke.
     edges = border.amax(3).reshape(-1, 2, 2, 1)  # the largest of top and bottom, left and right
     lines = edges.amin(2, keepdim=True).amax(1, keepdim=True)
     lines = lines * (lines < contrast / 2).float()

@@ -1,4 +1,4 @@
-"""Callbacks of a training run: random seeds, messages of a run that stops, and a line per epoch."""
+"""Callbacks of a training run: random seeds, messages for a run that stops, and a log line per epoch."""
 
 import logging
 import time
@@ -11,7 +11,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from digitnet.errors import CheckpointError, DigitnetError, Interrupted, RankLostError
 
-METRICS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")  # of an epoch
+METRICS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")  # logged once per epoch
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class EpochLog(Callback):
 
 
 class ResumeHint(Callback):
-    """Say how to resume a run that stops, and why it could not be resumed or continued.
+    """Log how to resume a run that stops, and raise an error that explains why a run could not be restored.
 
     Args:
         checkpoint: The ModelCheckpoint that keeps last.ckpt, or None if the run keeps none.

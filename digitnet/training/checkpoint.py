@@ -19,14 +19,14 @@ STATE = ("optimizer_states", "lr_schedulers", "loops", "callbacks", "datamodule_
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Write checkpoints by rename, and load only weights and plain values.
+    """Write checkpoints atomically, and load only weights and plain values.
 
     Lightning's own `TorchCheckpointIO` moves the file from the system's temporary directory, which is not atomic if
     that is on another filesystem.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any = None) -> None:
-        """Write the checkpoint, so that a kill or a full disk leaves the former file or the new one."""
+        """Write the checkpoint, so that a kill or a full disk leaves the old file or the new one."""
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
         write_atomically(str(path), buffer.getvalue())
@@ -35,7 +35,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self, path: _PATH, map_location: Callable | None = lambda storage, location: storage,
         weights_only: bool | None = None,
     ) -> dict[str, Any]:  # fmt: skip
-        """Load a checkpoint without running code from it, whatever `weights_only` is."""
+        """Load a checkpoint without running code from it, regardless of `weights_only`."""
         return super().load_checkpoint(path, map_location, weights_only=True)
 
 
@@ -48,7 +48,7 @@ def check_resumable(path: Path, model: LightningModule, data: LightningDataModul
         data: The LightningDataModule that it will be trained on.
 
     Raises:
-        CheckpointError: If the checkpoint is damaged, belongs to another network, holds no state of a run, or was
+        CheckpointError: If the checkpoint is damaged, belongs to another network, lacks the state of a run, or was
             written with other hyperparameters.
     """
     checkpoint = read_checkpoint(path, model)

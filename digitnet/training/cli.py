@@ -167,7 +167,7 @@ class TrainingCLI(LightningCLI):
         return callbacks
 
     def _own_callbacks(self, root: Path) -> list[Callback]:
-        """Return the callbacks for what no stock callback does."""
+        """Return digitnet's own callbacks, which do what no stock callback does."""
         checkpoint = self.config_init.last_checkpoint
         enabled = self.config_init.trainer.enable_checkpointing is not False
         callbacks: list[Callback] = [TrainingReport(root / "reports"), ResumeHint(checkpoint if enabled else None)]
@@ -204,7 +204,7 @@ class TrainingCLI(LightningCLI):
 
 
 def describe_error(error: Exception) -> str:
-    """Return the message of jsonargparse for an invalid value, without the types that the value could also have had.
+    """Return the message of jsonargparse for an invalid value without the list of the types that it tried.
 
     Args:
         error: An exception of jsonargparse, or of a constructor.
@@ -253,7 +253,7 @@ def default_loggers(root: Path) -> list[Logger]:
 def configure_malloc() -> None:
     """Make glibc reuse the memory of a training step for the next one.
 
-    By default it returns blocks of this size to the system, which then provides them again page by page: 8,000 page
+    By default, it returns large blocks to the system and gets them back page by page, which costs 8,000 page
     faults and a quarter of the CPU time of a step. See mallopt(3). It has no effect on systems without glibc.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None

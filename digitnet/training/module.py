@@ -63,7 +63,7 @@ class DigitNet(LightningModule):
         if not any(parameter.requires_grad for parameter in self.network.parameters()):
             raise ConfigError(f"model.network is a {type(self.network).__name__}, which has no parameters to train")
         self.calibration = Calibration()
-        # Neither labels nor losses are validated, which would synchronize with a GPU at each step.
+        # Labels and losses are not validated, because that would synchronize with a GPU at each step.
         self.train_loss = MeanMetric(nan_strategy="disable")
         accuracy = MulticlassAccuracy(NUM_CLASSES, average="micro", ignore_index=-1, validate_args=False)
         self.train_accuracy, self.val_accuracy, self.test_accuracy = accuracy.clone(), accuracy.clone(), accuracy
@@ -91,7 +91,7 @@ class DigitNet(LightningModule):
         interval = self.trainer.log_every_n_steps or math.inf  # type: ignore[attr-defined]  # 0 if nothing is logged
         if (batch_idx + 1) % interval == 0:
             self._update_training_metrics()
-            # A value for the progress bar is fetched from the device at each step, so only if there is a bar.
+            # A progress bar fetches its values from the device, so the loss is passed to it only if there is one.
             self.log("train/loss_step", loss, prog_bar=self.trainer.progress_bar_callback is not None)
         if self.trainer.is_last_batch:
             self._update_training_metrics()
@@ -102,7 +102,7 @@ class DigitNet(LightningModule):
     def _update_training_metrics(self) -> None:
         """Update the metrics of the epoch with the steps since the last call.
 
-        To update them at each step would reduce the training speed by 1 %, and two calls of `self.log` at each step by
+        Updating them at each step would reduce the training speed by 1 %, and calling `self.log` twice at each step by
         6 % (see benchmarks/train_speed.py).
         """
         if self._steps:
@@ -112,7 +112,7 @@ class DigitNet(LightningModule):
             self._steps.clear()
 
     def on_train_epoch_start(self) -> None:
-        """Forget the steps of an epoch that was not completed, for example because of `max_steps`."""
+        """Discard the steps of an epoch that was not completed, for example because of `max_steps`."""
         self._steps.clear()
 
     def _loss(self, logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:

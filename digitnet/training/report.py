@@ -35,7 +35,7 @@ class TrainingReport(Callback):
         folder: The directory to write to.
 
     Attributes:
-        epochs: The metrics of each epoch, and its duration in seconds with ("seconds") and without validation
+        epochs: Metrics, "images" (their number), and seconds of each epoch with ("seconds") and without validation
             ("train_seconds").
         metrics: The content of metrics.json, empty before the test.
         written: The files of this run, and what each shows.
@@ -46,7 +46,7 @@ class TrainingReport(Callback):
         self.epochs: list[dict[str, float]] = []
         self.metrics: dict[str, Any] = {}
         self.written: list[tuple[Path, str]] = []
-        self._images = 0  # of the current epoch
+        self._images = 0  # number of images trained on in the current epoch
         self._samples: Batch | None = None  # the first batch
         self._start = self._validation_start = self._validation_seconds = 0.0
 

@@ -59,10 +59,10 @@ class ReadDigits:
         return batch.drop_columns("image") if "image" in columns else batch
 
     def read(self, path: str) -> bytes | ImageError:
-        """Return the content of a file, or why it cannot be read."""
+        """Return the content of a file, or an ImageError if it cannot be read."""
         try:
             with self.filesystem.open_input_stream(path) as file:
-                return file.read(MAX_FILE_BYTES + 1)  # one byte above the limit, so that it is refused
+                return file.read(MAX_FILE_BYTES + 1)  # one byte above the limit, so that a larger file is refused
         except OSError as error:  # one record; `ray.data.read_binary_files` would end the job
             return ImageError(f"{path}: {error}")
 

@@ -66,7 +66,7 @@ BAD = {
     "SVG": (uri(b"<svg xmlns='http://www.w3.org/2000/svg'/>", "image/svg+xml"), "not an image in one of the formats"),
     "100 MB": ("data:image/png;base64," + "A" * 133_000_000, "characters, got 133,000,022"),
     "80 MB without a prefix": ("A" * 80_000_000, "characters, got 80,000,000"),
-    "no base64": ("data:image/png;base64,%%%", "base64 is damaged"),
+    "not base64": ("data:image/png;base64,%%%", "base64 is damaged"),
     "/etc/passwd": ("/etc/passwd", "expected a data uri (data:image/png;base64,...), got '/etc/passwd'"),
     "../": ("../../etc/passwd", "expected a data uri"),
     "a file of the app's": (__file__, "expected a data uri"),
@@ -97,7 +97,7 @@ def test_the_page_reports_why_an_input_is_not_an_image(classifier, name):
 
 
 @each_bad_image
-def test_the_api_reports_it_too(classifier, name):
+def test_the_api_reports_why_an_input_is_not_an_image(classifier, name):
     sent, expected = BAD[name]
     with pytest.raises(gr.Error) as error:
         predict_for_api(classifier, sent)
@@ -207,7 +207,7 @@ def test_without_corrections_the_page_does_not_offer_them():
     assert 'aria-label="Correct the prediction" >' in response_markup("corrections")
 
 
-def test_the_name_of_the_directory_is_not_a_template():
+def test_the_name_of_the_directory_is_escaped_in_the_template():
     assert "in a&#36;&#123;1} " in response_markup("a${1}")
 
 

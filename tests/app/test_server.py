@@ -432,7 +432,7 @@ def test_everything_except_drawing_works_by_keyboard_and_has_a_name(page):
     assert all(reached[: reached.index("It is a 9")])
 
 
-# --- programs ---
+# --- Programs that call the API ---
 
 
 @pytest.fixture(scope="module")
@@ -502,8 +502,8 @@ def test_a_posted_file_payload_is_neither_fetched_nor_opened(app):
     import httpx
 
     call = f"{app.url}gradio_api/call/predict"
-    for place in ("http://digits.invalid/a.png", "/etc/passwd", f"{ROOT}/README.md", "../x"):
-        payload = {"path": place, "url": place, "meta": {"_type": "gradio.FileData"}}
+    for location in ("http://digits.invalid/a.png", "/etc/passwd", f"{ROOT}/README.md", "../x"):
+        payload = {"path": location, "url": location, "meta": {"_type": "gradio.FileData"}}
         response = httpx.post(call, json={"data": [payload]})
         assert response.status_code == 400
         assert "send a data URI" in response.text
@@ -673,7 +673,7 @@ def test_no_file_of_the_computer_is_served(app):
         assert httpx.get(f"{app.url}gradio_api/file={path}").status_code in (403, 404)
 
 
-# --- the network and load ---
+# --- Network access and load ---
 
 RECORDER = """
 import sys
@@ -714,7 +714,7 @@ def test_many_concurrent_clients_get_predictions_and_no_files_remain():
     assert "| files left behind | 0 |" in run.stdout
 
 
-# --- the command ---
+# --- The command ---
 
 
 def failing(*options: str) -> tuple[int, str]:

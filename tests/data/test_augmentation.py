@@ -49,7 +49,7 @@ def test_elastic_deformation_moves_near_points_together_and_far_points_independe
     assert together[0, 2].abs() < 0.1
 
 
-def test_without_magnitudes_nothing_changes():
+def test_magnitudes_of_zero_change_nothing():
     ink = torch.rand(8, 1, 28, 28)
     identity = Augmentation(rotation=0, scale=0, aspect_ratio=0, shear=0, translation=0, displacement=0)
     torch.testing.assert_close(identity(ink), ink, rtol=0, atol=1e-5)

@@ -72,7 +72,7 @@ def test_iterating_draws_no_random_numbers_from_the_global_generator(data):
 
 
 class Rank:
-    """What the data module needs of a trainer, in one of several processes."""
+    """The attributes of a Trainer that the data module uses, in one of several processes."""
 
     def __init__(self, rank, world_size):
         self.global_rank, self.world_size = rank, world_size
@@ -228,7 +228,7 @@ def test_images_of_extra_dir_are_training_images_framed_as_mnist(tiny_mnist, tmp
         ({"a3": np.full((50, 50), 255, np.uint8)}, DatasetError, "a3.png is blank"),
     ],
 )
-def test_an_extra_dir_without_images_or_with_a_blank_one_is_named(tiny_mnist, tmp_path, images, error, message):
+def test_an_extra_dir_without_images_or_with_a_blank_one_is_an_error(tiny_mnist, tmp_path, images, error, message):
     folder = tmp_path / "corrections"
     folder.mkdir()
     data = MNISTDataModule(
@@ -238,14 +238,14 @@ def test_an_extra_dir_without_images_or_with_a_blank_one_is_named(tiny_mnist, tm
         data.setup("fit")
 
 
-def test_an_extra_dir_with_a_file_that_is_not_an_image_is_named(tiny_mnist, tmp_path):
+def test_a_file_in_extra_dir_that_is_not_an_image_is_an_error_with_its_name(tiny_mnist, tmp_path):
     (tmp_path / "3").mkdir()
     (tmp_path / "3" / "bad.png").write_text("no image")
     with pytest.raises(DatasetError, match=r"bad\.png: not an image"):
         MNISTDataModule(str(tiny_mnist.folder), synthetic_digits=0, non_digits=0, extra_dir=str(tmp_path)).setup("fit")
 
 
-def test_part_of_a_batch_is_degraded_an_eighth_unchanged_and_the_rest_augmented():
+def test_a_fraction_of_a_batch_is_degraded_an_eighth_unchanged_and_the_rest_augmented():
     for fraction, counts in ((0.0, [0, 12, 88]), (0.25, [25, 12, 63]), (1.0, [100, 0, 0])):
         data = MNISTDataModule(degradation=fraction)
         data.degrade.forward, data.augment.forward = (lambda ink: ink + 1), (lambda ink: ink + 2)

@@ -24,7 +24,7 @@ def test_each_digit_has_several_templates_that_all_occur(digit):
     assert GLYPHS.weights[digit].sum() == pytest.approx(1)
 
 
-def test_the_notation_of_a_template():
+def test_a_template_is_parsed_into_points_corners_and_closed_strokes():
     first, second = parse_glyph("10,20 30,40! 50,60 / 0,0 100,0 100,100 0,100 *")
     np.testing.assert_allclose(first.points, [[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]])
     assert first.corners.tolist() == [False, True, False]

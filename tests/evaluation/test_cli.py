@@ -11,7 +11,7 @@ from tests.images import draw_digit
 
 @pytest.fixture
 def folder(tmp_path):
-    """Folders 1/ and 7/ with two images each, one of which is in the wrong folder."""
+    """Directories 1/ and 7/ with two images each, one of which is in the wrong directory."""
     for name, digit in {"1/a.png": 1, "1/b.png": 1, "7/c.png": 7, "7/d.png": 1}.items():
         path = tmp_path / "set" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -26,7 +26,7 @@ def run(*args):
     return caught.value.code
 
 
-def test_two_models_on_one_folder_are_compared(folder, capsys, tmp_path):
+def test_two_models_on_one_directory_are_compared(folder, capsys, tmp_path):
     path = DigitClassifier().path
     assert run(folder, path, path, "--mistakes", tmp_path / "worst.png") == 0
     assert capsys.readouterr().out.count(f"{path} on {folder}") == 2
@@ -59,13 +59,13 @@ def test_evaluate_measures_robustness_with_mnist_only(tiny_mnist, capsys):
     ]
     assert rows["spatter"] == f"{np.mean(correct):.2%}"
     mean = np.mean([float(rows[name.replace("_", " ")][:-1]) for name in CORRUPTIONS])
-    assert float(rows["mean of the fifteen of MNIST-C"][:-1]) == pytest.approx(mean, abs=0.01)
+    assert float(rows["mean of the fifteen corruptions of MNIST-C"][:-1]) == pytest.approx(mean, abs=0.01)
 
 
 @pytest.mark.parametrize(
     ("args", "expected"),
     [
-        (["some.onnx"], "no folder to evaluate on"),
+        (["some.onnx"], "no directory to evaluate on"),
         (["--robustness", "{folder}"], "--robustness uses MNIST and takes .onnx files"),
         (["--robustness", "no.onnx"], "No model no.onnx"),
         (["--robustness", "--data-dir", "README.md"], "it must be a directory. Use another one: --data-dir"),

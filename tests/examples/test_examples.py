@@ -64,7 +64,7 @@ each_golden_image = pytest.mark.parametrize("name", GOLDEN)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def released_model_path() -> None:
+def require_released_model() -> None:
     if not MODEL.exists():
         pytest.skip(f"needs {MODEL.relative_to(ROOT)}: python export.py")
 
@@ -248,7 +248,7 @@ def test_the_bars_stay_in_order_and_agree_with_the_digit(page):
     assert sum(fractions) == pytest.approx(100, abs=1)
 
 
-def test_a_finger_draws_on_a_phone_and_the_page_stays_where_it_is(pages, site):
+def test_a_finger_draws_on_a_phone_and_does_not_scroll_the_page(pages, site):
     page = pages.open(site, viewport={"width": 390, "height": 500}, has_touch=True, is_mobile=True)
     page.get_by_text("Ready").wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -125,11 +125,11 @@ def arrays(directory, gray):
 
 
 def test_images_in_arrays_and_tar_files_are_classified_as_one_by_one(tmp_path, gray):
-    read = DigitClassifier()
-    expected = [read(image).label for image in gray]
+    classifier = DigitClassifier()
+    expected = [classifier(image).label for image in gray]
     for path in arrays(tmp_path, gray):
-        records = list(predict_chunks(read, find_chunks([str(path)]), workers=2))
-        assert [label for chunk in records for label in chunk.labels.tolist()] == expected, path
-        names = [name for chunk in records for name in chunk.names]
+        chunks = list(predict_chunks(classifier, find_chunks([str(path)]), workers=2))
+        assert [label for chunk in chunks for label in chunk.labels.tolist()] == expected, path
+        names = [name for chunk in chunks for name in chunk.names]
         assert names[7] in (f"{path}[7]", f"{path}/a/007.png")
         assert len(set(names)) == 300

@@ -15,7 +15,7 @@ from tests.inference.conftest import run
 
 @pytest.fixture
 def folder(tmp_path):
-    """Directories 1/ and 7/ with two images each, of which one is in the wrong directory."""
+    """Directories 1/ and 7/ with two images each, one of which is in the wrong directory."""
     for name, digit in {"1/a.png": 1, "1/b.png": 1, "7/c.png": 7, "7/d.png": 1}.items():
         path = tmp_path / "set" / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -25,7 +25,7 @@ def test_a_list_names_the_inputs(tmp_path):
 
 
 def test_names_of_files_are_unchanged_in_any_locale(tmp_path):
-    names = ["é.png".encode(), b"\xff.png"]  # the second is no UTF-8
+    names = ["é.png".encode(), b"\xff.png"]  # the second is not valid UTF-8
     for name in names:
         draw_digit(7).save(os.fsdecode(os.fsencode(tmp_path) + b"/" + name), "PNG")
     done = subprocess.run(
@@ -36,7 +36,7 @@ def test_names_of_files_are_unchanged_in_any_locale(tmp_path):
 
 
 def opened(pipe):
-    """To write to, as soon as somebody reads it."""
+    """Return a file descriptor for writing to a named pipe, or None if no process reads it yet."""
     try:
         return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
     except OSError:

@@ -209,7 +209,7 @@ def test_names_with_any_character_survive_csv(tmp_path, capsys):
     [
         (["a.png", "--format", "parquet"], "--format parquet writes a directory"),
         (["a.png", "--resume"], "--resume completes a file"),
-        (["a.png", "--output", "b"], "got table, which is for reading"),
+        (["a.png", "--output", "b"], "got table, which is for terminals"),
         (["a.png", "--files-from", "-"], "expected --files-from or names of images, got both"),
         ([], "no image to classify"),
     ],

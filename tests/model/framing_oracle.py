@@ -21,7 +21,7 @@ def frame(image: np.ndarray) -> tuple[np.ndarray, bool]:
 
 
 def to_gray(image: np.ndarray) -> np.ndarray:
-    """Return integer gray levels, with the opposite of the strokes in index of transparent pixels."""
+    """Return integer gray levels, with transparent pixels replaced by the opposite of the strokes."""
     if image.shape[2] < 4:
         return np.rint(image.mean(2))
     gray, alpha = image[..., :3].mean(2), image[..., 3]

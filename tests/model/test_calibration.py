@@ -6,7 +6,7 @@ from digitnet.model.calibration import Calibration
 
 @pytest.fixture
 def calibrated():
-    """Logits whose softmax are the probabilities that their labels were drawn with."""
+    """Return logits, and labels that were drawn from their softmax."""
     torch.manual_seed(0)
     logits = 3 * torch.randn(20_000, 10)
     return logits, logits.softmax(1).multinomial(1).flatten()

@@ -167,7 +167,7 @@ def test_weights_that_are_not_finite_float_tensors_are_refused(content, path, we
 
 
 @pytest.mark.parametrize("content", [[], {}, {"state_dict": 3}, {"state_dict": OrderedDict(), "hyper_parameters": 1}])
-def test_other_things_saved_by_torch_are_refused(content, path):
+def test_a_file_of_torch_without_weights_and_hyperparameters_is_refused(content, path):
     torch.save(content, path)
     refused(path, "is not a checkpoint of digitnet")
 

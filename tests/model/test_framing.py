@@ -7,7 +7,7 @@ from digitnet.model.framing import Framing
 from tests.images import random_image
 from tests.model.framing_oracle import frame
 
-TOLERANCE = 1e-4  # between two ways to compute the same ink: float32 sums in another order
+TOLERANCE = 1e-4  # between two implementations: float32 sums in another order
 framing = Framing()
 
 
@@ -76,7 +76,7 @@ def test_bright_on_dark_is_framed_as_dark_on_bright():
     assert np.abs(framed(stroke()[None]) - framed(255 - stroke()[None])).max() <= TOLERANCE
 
 
-def test_twice_the_pixels_are_framed_alike():
+def test_an_image_enlarged_twofold_is_framed_alike():
     larger = stroke().repeat(2, 0).repeat(2, 1)
     assert np.abs(framed(stroke()[None]) - framed(larger[None])).max() <= TOLERANCE
 
@@ -132,7 +132,7 @@ def test_a_batch_is_framed_as_its_images_one_by_one():
 
 @pytest.mark.parametrize("level", [0, 17, 255])
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_a_blank_image_is_blank_and_never_nan(level, channels):
+def test_a_blank_image_is_reported_as_blank_and_has_no_ink(level, channels):
     ink, blank = framing(torch.full((2, 33, 44, channels), level, dtype=torch.uint8))
     assert blank.all()
     assert (ink == 0).all()

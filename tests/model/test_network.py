@@ -16,11 +16,11 @@ def network():
     return network.eval()
 
 
-def test_fused_it_has_the_parameters_of_the_keras_network(network):
+def test_the_fused_network_has_the_parameters_of_the_keras_network(network):
     assert sum(parameter.numel() for parameter in network.fused().parameters()) == 225_034
 
 
-def test_fused_it_has_two_convolutions_two_poolings_and_two_dense_layers(network):
+def test_the_fused_network_has_two_convolutions_two_poolings_and_two_dense_layers(network):
     names = [type(layer).__name__ for layer in network.fused()]
     assert " ".join(names) == "Conv2d MaxPool2d ReLU Conv2d MaxPool2d ReLU Flatten Linear ReLU Linear"
 

@@ -20,7 +20,7 @@ def run(tiny_mnist, tmp_path, monkeypatch):
     """Run the main function of train.py in this process on tiny data, with output below tmp_path/root."""
 
     def run(*options):
-        monkeypatch.setattr(sys, "argv", ["train.py"])  # Lightning warns where both it and args are given
+        monkeypatch.setattr(sys, "argv", ["train.py"])  # Lightning warns if both it and args have options
         train.main([*tiny_mnist.options(tmp_path / "root"), "--trainer.max_epochs=2", *options])
 
     run.root = tmp_path / "root"
@@ -101,7 +101,7 @@ def test_best_ckpt_has_no_state_of_the_run_and_names_no_path(run):
     assert str(run.root) not in repr({key: value for key, value in checkpoint.items() if key != "state_dict"})
 
 
-def test_a_checkpoint_of_an_own_run_is_loaded_as_lightning_documents(run):
+def test_a_checkpoint_of_a_run_is_loaded_as_lightning_documents(run):
     run("--model.dropout=0.4", "--model.learning_rate=0.003")
     model = DigitNet.load_from_checkpoint(run.root / "checkpoints" / "best.ckpt", map_location="cpu").eval()
     assert model.hparams["dropout"] == 0.4
@@ -113,7 +113,7 @@ def test_a_checkpoint_of_an_own_run_is_loaded_as_lightning_documents(run):
     assert model.calibration.temperature == calibration.temperature != 1
 
 
-def test_a_run_can_be_resumed_for_more_epochs_than_it_was_begun_with(run):
+def test_a_run_can_be_resumed_for_more_epochs_than_it_was_started_with(run):
     run()
     last = run.root / "checkpoints" / "last.ckpt"
     run(f"--ckpt_path={last}", "--trainer.max_epochs=3")
@@ -160,7 +160,7 @@ def test_help_names_the_options(capsys, monkeypatch):
         assert option in text
 
 
-def test_print_config_prints_what_config_takes(capsys, monkeypatch):
+def test_print_config_prints_a_config_with_the_given_options(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train.py", "--model.dropout=0.3", "--print_config"])
     with pytest.raises(SystemExit) as caught:
         train.main()
@@ -180,21 +180,21 @@ BAD = {
     "strategy": (["--trainer.strategy=luck"], "luck"),
     "no TPU": (["--trainer.accelerator=tpu"], "torch_xla"),
     "no callback": (["--trainer.callbacks=[1]"], "callbacks"),
-    "nameless folder": (["--data.data_dir="], "data.data_dir is empty"),
-    "a folder for a checkpoint": (["--ckpt_path=tests"], "got the directory tests"),
+    "empty name of a directory": (["--data.data_dir="], "data.data_dir is empty"),
+    "a directory instead of a checkpoint": (["--ckpt_path=tests"], "got the directory tests"),
     "seed": (["--seed_everything=-1"], "seed_everything is -1"),
     "a magnitude that does not exist": (["--data.augmentation={turn: 3}"], "turn"),
     "a negative magnitude": (["--data.augmentation.rotation=-5"], "rotation of Augmentation is -5.0"),
     "half a control point": (["--data.augmentation.control_points=1.5"], "Expected a <class 'int'>"),
-    "degradation": (["--data.degradation=1.5"], "data.degradation is 1.5; it must lie between 0 and 1"),
+    "degradation": (["--data.degradation=1.5"], "data.degradation is 1.5; it must be from 0 to 1"),
     "a logger that is not installed": (["--trainer.logger=WandbLogger"], "wandb"),
     "a network without parameters": (["--model.network=torch.nn.Identity"], "has no parameters to train"),
     "missing config": (["--config=no.yaml"], "no.yaml"),
     "missing checkpoint": (["--ckpt_path=no.ckpt"], "No checkpoint no.ckpt"),
     "foreign checkpoint": (["--ckpt_path=README.md"], "README.md is damaged or not a checkpoint"),
     "data_dir is a file": (["--data.data_dir=README.md"], "data_dir is README.md, a file"),
-    "output folder is a file": (["--trainer.default_root_dir=README.md"], "README.md"),
-    "output folder cannot be made": (["--trainer.default_root_dir=/proc/digitnet"], "/proc/digitnet"),
+    "output directory is a file": (["--trainer.default_root_dir=README.md"], "README.md"),
+    "output directory cannot be created": (["--trainer.default_root_dir=/proc/digitnet"], "/proc/digitnet"),
 }
 
 
@@ -212,7 +212,7 @@ def test_bad_input_gets_one_clear_line_and_status_2(run, options, expected, caps
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
-def test_a_gpu_asked_for_where_there_is_none_is_one_clear_line(run, capsys):
+def test_requesting_a_gpu_on_a_machine_without_one_is_one_clear_line(run, capsys):
     with pytest.raises(SystemExit) as caught:
         run("--trainer.accelerator=gpu")
     assert caught.value.code == 2

@@ -1,4 +1,4 @@
-"""Two processes on one machine train as one does: torch's gloo, Lightning's own engine."""
+"""Two processes on one machine train as one process does, with Lightning's DDP and torch's gloo backend."""
 
 import json
 import os
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 TWO = ("--trainer.strategy=ddp", "--trainer.devices=2")
 
-# train.py with one callback more, which keeps which images each rank trains on in each epoch.
+# train.py with an additional callback, which records the images that each rank trains on in each epoch.
 SEEN = """
 import hashlib, json, sys
 from pathlib import Path
@@ -61,7 +61,7 @@ def torchrun(machine):
     [([[]], TWO), ([torchrun(0), torchrun(1)], ("--trainer.strategy=ddp", "--trainer.num_nodes=2"))],
     ids=["two processes", "two machines"],
 )
-def test_each_image_is_seen_once_an_epoch_by_one_of_two(tiny_mnist, tmp_path, commands, devices):
+def test_each_image_is_seen_once_per_epoch_by_one_of_two_processes(tiny_mnist, tmp_path, commands, devices):
     (tmp_path / "seen").mkdir()
     script = tmp_path / "seen.py"
     script.write_text(SEEN)
@@ -82,21 +82,21 @@ def test_each_image_is_seen_once_an_epoch_by_one_of_two(tiny_mnist, tmp_path, co
     ]  # fmt: skip
     assert [process.wait(timeout=300) for process in processes] == [0] * len(commands)
     for epoch in (0, 1):
-        shares = [(tmp_path / "seen" / f"{epoch}-{rank}").read_text().split() for rank in (0, 1)]
-        assert len(shares[0]) == len(shares[1])
-        assert len({*shares[0], *shares[1]}) == len(shares[0]) + len(shares[1]) == TRAIN_IMAGES * 9 // 10
+        hashes = [(tmp_path / "seen" / f"{epoch}-{rank}").read_text().split() for rank in (0, 1)]
+        assert len(hashes[0]) == len(hashes[1])
+        assert len({*hashes[0], *hashes[1]}) == len(hashes[0]) + len(hashes[1]) == TRAIN_IMAGES * 9 // 10
     # The first machine writes all results, including those of the test.
     assert [(tmp_path / f"run{machine}" / "reports" / "metrics.json").exists() for machine in (0, 1)] == [True, False]
 
 
 def test_two_processes_leave_one_checkpoint_and_one_report_and_learn_as_well_as_one(tiny_mnist, tmp_path):
-    said = finished(tiny_mnist.train(tmp_path / "two", *TWO, "--trainer.max_epochs=2"))
-    assert said.count("Test accuracy") == 1
+    output = finished(tiny_mnist.train(tmp_path / "two", *TWO, "--trainer.max_epochs=2"))
+    assert output.count("Test accuracy") == 1
     assert sorted(path.name for path in (tmp_path / "two" / "checkpoints").iterdir()) == [
         "best.ckpt", "last.ckpt",
     ]  # fmt: skip
     two = figures(tmp_path / "two")
-    # What two processes measured of the validation images is what one measures.
+    # Two processes measure the same values on the validation images as one process.
     model, data = load_model(tmp_path / "two" / "checkpoints" / "best.ckpt"), MNISTDataModule(tiny_mnist.folder)
     data.setup("fit")
     images, labels = data.val_set.images, data.val_set.labels
@@ -112,7 +112,7 @@ def test_two_processes_leave_one_checkpoint_and_one_report_and_learn_as_well_as_
     finished(tiny_mnist.train(tmp_path / "one", "--trainer.max_epochs=2", "--data.batch_size=32"))
     assert figures(tmp_path / "one")["test_accuracy"] == pytest.approx(two["test_accuracy"], abs=0.0015)
 
-    # What two processes measure of one network is what one measures: resumed, only the test set is left to read.
+    # Two processes measure the same values on the test images as one process, which only tests the resumed run.
     last = tmp_path / "two" / "checkpoints" / "last.ckpt"
     finished(tiny_mnist.train(tmp_path / "two", "--trainer.max_epochs=2", f"--ckpt_path={last}"))
     again = figures(tmp_path / "two")

@@ -71,17 +71,17 @@ def test_fast_dev_run_ends_cleanly_from_the_script(tiny_mnist, tmp_path):
     assert not (tmp_path / "root").exists()
 
 
-def test_max_steps(run, counts):
+def test_max_steps_ends_the_run_after_that_many_steps(run, counts):
     cli = run("--trainer.max_steps=7")
     assert cli.trainer.global_step == counts["training"] == 7
 
 
-def test_limit_batches(run, counts):
+def test_limit_batches_limits_each_stage(run, counts):
     run("--trainer.limit_train_batches=5", "--trainer.limit_val_batches=1", "--trainer.limit_test_batches=1")
     assert counts == {"training": 5, "validation": 1, "test": 1}
 
 
-def test_limit_batches_by_fraction(run, counts):
+def test_a_fraction_as_limit_trains_on_that_fraction_of_the_batches(run, counts):
     cli = run("--trainer.limit_train_batches=0.5")
     assert counts["training"] == len(cli.datamodule.train_dataloader()) // 2
 
@@ -104,7 +104,7 @@ def test_overfit_batches_repeats_the_same_batches(run, monkeypatch):
         assert torch.equal(seen[index], seen[index % 2])
 
 
-def test_gradient_clip_val(run, monkeypatch):
+def test_gradient_clip_val_limits_the_norm_of_the_gradients(run, monkeypatch):
     norms, clip = [], DigitNet.configure_gradient_clipping
 
     def clipped(self, optimizer, *args, **kwargs):
@@ -117,24 +117,24 @@ def test_gradient_clip_val(run, monkeypatch):
     assert max(norms) <= 0.0101
 
 
-def test_gradient_clip_val_in_mixed_precision(run):
+def test_gradient_clip_val_works_in_mixed_precision(run):
     run("--trainer.gradient_clip_val=0.5", "--trainer.precision=bf16-mixed", "--trainer.limit_train_batches=3")
 
 
-def test_accumulate_grad_batches(run, counts):
+def test_accumulate_grad_batches_takes_one_step_for_several_batches(run, counts):
     cli = run("--trainer.accumulate_grad_batches=4", "--trainer.limit_train_batches=8")
     assert counts["training"] == 8
     assert cli.trainer.global_step == 2
 
 
-def test_check_val_every_n_epoch(run, counts):
+def test_check_val_every_n_epoch_validates_only_those_epochs(run, counts):
     cli = run("--trainer.check_val_every_n_epoch=2", "--trainer.limit_train_batches=2", epochs=4)
     assert counts["validation"] == 2 * cli.trainer.num_val_batches[0]
     assert cli.best_checkpoint_path()
     assert json.loads((run.root / "reports" / "metrics.json").read_text())["best_epoch"] in (2, 4)
 
 
-def test_val_check_interval(run, counts):
+def test_val_check_interval_validates_several_times_per_epoch(run, counts):
     cli = run("--trainer.val_check_interval=0.25")
     assert counts["validation"] == 4 * cli.trainer.num_val_batches[0]
     assert cli.best_checkpoint_path()
@@ -153,20 +153,20 @@ def test_logger_false_writes_no_logs(run):
     assert (run.root / "checkpoints" / "best.ckpt").exists()
 
 
-def test_logger_csv(run, tmp_path):
+def test_the_csv_logger_writes_to_its_own_directory(run, tmp_path):
     cli = run("--trainer.logger=CSVLogger", f"--trainer.logger.save_dir={tmp_path / 'mine'}")
     assert isinstance(cli.trainer.logger, CSVLogger)
     (table,) = (tmp_path / "mine").rglob("metrics.csv")
     assert "val/loss" in table.read_text().splitlines()[0]
 
 
-def test_logger_tensorboard(run, tmp_path):
+def test_the_tensorboard_logger_writes_to_its_own_directory(run, tmp_path):
     cli = run("--trainer.logger=TensorBoardLogger", f"--trainer.logger.save_dir={tmp_path / 'mine'}")
     assert isinstance(cli.trainer.logger, TensorBoardLogger)
     assert list((tmp_path / "mine").rglob("events.out.*"))
 
 
-def test_a_list_of_loggers(run, tmp_path):
+def test_several_loggers_can_be_used_together(run, tmp_path):
     folder = str(tmp_path / "mine")
     loggers = [{"class_path": name, "init_args": {"save_dir": folder}} for name in ("CSVLogger", "TensorBoardLogger")]
     cli = run(f"--trainer.logger={json.dumps(loggers)}", "--trainer.limit_train_batches=2")
@@ -201,11 +201,11 @@ def test_enable_checkpointing_false_writes_no_checkpoint(run):
     assert not (run.root / "checkpoints").exists()
 
 
-def test_detect_anomaly(run):
+def test_a_run_with_detect_anomaly_succeeds(run):
     run("--trainer.detect_anomaly=true", "--trainer.limit_train_batches=2")
 
 
-def test_enable_progress_bar_false_and_model_summary_false(run, capsys):
+def test_the_progress_bar_and_the_model_summary_can_be_disabled(run, capsys):
     cli = run(
         "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false", "--trainer.limit_train_batches=2"
     )
@@ -213,7 +213,7 @@ def test_enable_progress_bar_false_and_model_summary_false(run, capsys):
     assert "ConvNet" not in capsys.readouterr().out
 
 
-def test_precision_bf16_mixed(run):
+def test_training_with_bf16_mixed_reaches_the_accuracy(run):
     cli = run("--trainer.precision=bf16-mixed", epochs=2)
     assert cli.trainer.callback_metrics["test/accuracy"] > 0.9
 
@@ -223,7 +223,7 @@ def test_max_time_ends_the_run(run):
     assert cli.trainer.current_epoch > 0
 
 
-def test_deterministic_and_reload_and_sanity_flags(run):
+def test_a_run_with_deterministic_reload_and_sanity_flags_succeeds(run):
     run(
         "--trainer.deterministic=true", "--trainer.reload_dataloaders_every_n_epochs=1",
         "--trainer.num_sanity_val_steps=0", "--trainer.limit_train_batches=2", epochs=2,
@@ -231,7 +231,7 @@ def test_deterministic_and_reload_and_sanity_flags(run):
 
 
 @pytest.mark.slow
-def test_strategy_ddp_on_two_processes(tiny_mnist, tmp_path):
+def test_strategy_ddp_runs_two_processes_and_prints_one_result(tiny_mnist, tmp_path):
     process = tiny_mnist.train(
         tmp_path / "root", "--trainer.strategy=ddp", "--trainer.devices=2", "--trainer.max_epochs=2"
     )
@@ -241,7 +241,7 @@ def test_strategy_ddp_on_two_processes(tiny_mnist, tmp_path):
     assert json.loads((tmp_path / "root" / "reports" / "metrics.json").read_text())["devices"] == 2
 
 
-def test_ckpt_path_resumes(run):
+def test_ckpt_path_resumes_the_run_at_its_last_step(run):
     run(epochs=1)
     cli = run(f"--ckpt_path={run.root / 'checkpoints' / 'last.ckpt'}", epochs=3)
     assert cli.trainer.current_epoch == 3
@@ -278,7 +278,7 @@ def test_print_config_prints_every_trainer_flag(capsys):
 
 
 @pytest.mark.parametrize(("option", "seed"), [("7", 7), ("false", 0)])
-def test_seed_everything(run, monkeypatch, option, seed):
+def test_seed_everything_sets_the_seed_of_the_data(run, monkeypatch, option, seed):
     monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)  # of an earlier run in this process
     cli = run(f"--seed_everything={option}", "--trainer.limit_train_batches=2")
     assert cli.datamodule.seed == seed

@@ -1,4 +1,4 @@
-"""Training on a GPU, and without one, that no data would leave it."""
+"""Training on a GPU, and checks without a GPU that no data would leave it."""
 
 import json
 
@@ -63,7 +63,7 @@ def test_no_step_of_an_epoch_fetches_a_number_from_the_device(tiny_mnist, tmp_pa
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU that torch can use")
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
-def test_trains_on_a_gpu_with_its_data_there(tiny_mnist, tmp_path, precision):
+def test_training_on_a_gpu_learns_in_each_precision(tiny_mnist, tmp_path, precision):
     process = tiny_mnist.train(
         tmp_path, "--trainer.accelerator=gpu", f"--trainer.precision={precision}", "--data.degradation=0.5",
         "--trainer.max_epochs=2",

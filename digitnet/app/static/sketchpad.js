@@ -20,7 +20,7 @@ function updateButtons() {
   if (losesFocus) width.focus(); // otherwise the keyboard focus would be lost with the disabled button
 }
 
-// One request at a time. After it, changes in the meantime are classified, so the last prediction is for the whole
+// Only one request runs at a time. Later changes are classified after it, so the last prediction is for the whole
 // drawing.
 let waiting = false, changed = false, lastRequest = 0;
 async function classify() {
@@ -60,5 +60,5 @@ document.addEventListener("keydown", (event) => {
   if (!sketchpad.isEmpty()) sketchpad.undo();
 });
 
-// When this tab is displayed again, so is its prediction.
+// Show the prediction of this tab again whenever the tab is displayed.
 new IntersectionObserver(([entry]) => entry.isIntersecting && announce()).observe(canvas);
