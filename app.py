@@ -14,7 +14,11 @@ with one_line_errors():  # an import fails if a package is missing
 
 @one_line_errors()
 def main(args: list[str] | None = None) -> None:
-    """Serve the sketchpad step by step, as `digitnet app` does."""
+    """Serve the sketchpad step by step, as `digitnet app` does.
+
+    Args:
+        args: Command-line arguments, `sys.argv[1:]` by default.
+    """
     options = build_parser().parse_args(args)
 
     # The exported model, behind a page with a sketchpad.

@@ -7,6 +7,7 @@ from digitnet.errors import one_line_errors
 
 with one_line_errors():  # an import fails if a package is missing
     from digitnet.console import log_to_stderr
+    from digitnet.data.mnist import fetch_mnist
     from digitnet.export.cli import build_parser, document, save
     from digitnet.export.graph import build_onnx
     from digitnet.export.verify import verify
@@ -15,12 +16,17 @@ with one_line_errors():  # an import fails if a package is missing
 
 @one_line_errors()
 def main(args: list[str] | None = None) -> None:
-    """Export a checkpoint step by step, as `digitnet export` does."""
+    """Export a checkpoint step by step, as `digitnet export` does.
+
+    Args:
+        args: Command-line arguments, `sys.argv[1:]` by default.
+    """
     log_to_stderr()
     options = build_parser().parse_args(args)
 
-    # The trained network and its calibration.
+    # The trained network and its calibration, and the test set that the file is verified on.
     model = load_model(options.checkpoint)
+    fetch_mnist(options.data_dir)
 
     # Framing and network become one graph; the weights are stored in the requested data type.
     graph = build_onnx(model, options.weights)

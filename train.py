@@ -12,7 +12,11 @@ with one_line_errors():  # an import fails if a package is missing or torch buil
 
 @one_line_errors()
 def main(args: list[str] | None = None) -> None:
-    """Train and test step by step, as `digitnet train` does."""
+    """Train and test step by step, as `digitnet train` does.
+
+    Args:
+        args: Command-line arguments, `sys.argv[1:]` by default.
+    """
     # The options define the network, the data and Lightning's trainer: cli.model, cli.datamodule and cli.trainer. The
     # seed is set before any of them is built.
     cli = TrainingCLI(args)

@@ -49,18 +49,18 @@ def frame(images: np.ndarray) -> torch.Tensor:
         return torch.cat([(framing(torch.from_numpy(chunk))[0] * 255).round().to(torch.uint8) for chunk in chunks])
 
 
-def load_sets(data_dir: str, folder: Path | None) -> Sets:
+def load_sets(data_dir: str, directory: Path | None) -> Sets:
     """Return MNIST's validation images, also with corruptions, and the sets of a directory; omniglot last."""
-    sets = dict(_load_each(data_dir, folder))
+    sets = dict(_load_each(data_dir, directory))
     return {name: sets[name] for name in sorted(sets, key=lambda name: name == "omniglot")}  # needs the result of pen
 
 
-def _load_each(data_dir: str, folder: Path | None) -> Iterator[tuple[str, tuple[torch.Tensor, np.ndarray]]]:
+def _load_each(data_dir: str, directory: Path | None) -> Iterator[tuple[str, tuple[torch.Tensor, np.ndarray]]]:
     mnist = MNIST(data_dir, train=True)
     val, _ = split_indices(len(mnist.data), 0.1)
     ink, labels = mnist.data[val], mnist.targets[val].numpy()
     yield "MNIST val", (ink, labels)
-    for path in sorted(folder.glob("*.npz")) if folder else ():
+    for path in sorted(directory.glob("*.npz")) if directory else ():
         with np.load(path) as data:
             yield path.stem, (frame(data["images"]), data["labels"])
     chunks = np.array_split(ink[:CORRUPTED].numpy(), 4)
@@ -83,15 +83,15 @@ def measure(checkpoint: Path, sets: Sets) -> Iterator[float]:
             yield (confidence[name] >= np.quantile(confidence["pen"], 1 - COVERAGE)).mean()
 
 
-def train(options: list[str], epochs: int, data_dir: str, folder: str) -> Path:
+def train(options: list[str], epochs: int, data_dir: str, directory: str) -> Path:
     """Train a variant and return its best checkpoint."""
     command = [
         sys.executable, "train.py", f"--config={ROOT}/checkpoints/release/config.yaml",
-        f"--data.data_dir={Path(data_dir).resolve()}", f"--trainer.default_root_dir={folder}",
+        f"--data.data_dir={Path(data_dir).resolve()}", f"--trainer.default_root_dir={directory}",
         f"--trainer.max_epochs={epochs}", *options,
     ]  # fmt: skip
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
-    return Path(folder) / "checkpoints" / "best.ckpt"
+    return Path(directory) / "checkpoints" / "best.ckpt"
 
 
 def main() -> None:
@@ -107,8 +107,8 @@ def main() -> None:
     sets = load_sets(options.data_dir, options.sets)
     print(f"| {options.epochs} epochs | {' | '.join(sets)} |\n|---|{'---|' * len(sets)}")
     for name, changes in VARIANTS.items():
-        with TemporaryDirectory() as folder:
-            accuracies = measure(train(changes, options.epochs, options.data_dir, folder), sets)
+        with TemporaryDirectory() as directory:
+            accuracies = measure(train(changes, options.epochs, options.data_dir, directory), sets)
             print(f"| {name} | {' | '.join(f'{accuracy:.2%}' for accuracy in accuracies)} |", flush=True)
 
 

@@ -50,14 +50,14 @@ def main() -> None:
 
 def train(seed: int, data_dir: str, sets: Sets) -> tuple[list[float], dict[str, Any]]:
     """Run train.py and return seconds, test accuracy and the accuracy on each set, and its metrics.json."""
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as directory:
         command = [
             sys.executable, "train.py", f"--seed_everything={seed}", "--trainer.accelerator=cpu",
-            f"--data.data_dir={Path(data_dir).resolve()}", f"--trainer.default_root_dir={folder}",
+            f"--data.data_dir={Path(data_dir).resolve()}", f"--trainer.default_root_dir={directory}",
         ]  # fmt: skip
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
-        report = json.loads((Path(folder) / "reports" / "metrics.json").read_text())
-        accuracies = measure(Path(folder) / "checkpoints" / "best.ckpt", sets)
+        report = json.loads((Path(directory) / "reports" / "metrics.json").read_text())
+        accuracies = measure(Path(directory) / "checkpoints" / "best.ckpt", sets)
         return [report["fit_seconds"], report["test_accuracy"], *accuracies], report
 
 

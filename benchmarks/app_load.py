@@ -42,10 +42,10 @@ def main() -> None:
     options = parser.parse_args()
     print(f"{cpu_name()}, {os.cpu_count()} cores; Python {platform.python_version()}, gradio {version('gradio')}\n")
     print("| | measured | requirement |\n|---|---|---|")
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as directory:
         import_seconds = timed([sys.executable, "-c", "import gradio"])
         start = time.perf_counter()
-        server = Server(Path(folder))
+        server = Server(Path(directory))
         print(f"| `python app.py` until the page responds, s | {time.perf_counter() - start:.1f} | ≤ 8 |")
         print(f"| `import gradio` alone, s | {import_seconds:.1f} | |", flush=True)
         try:
@@ -82,14 +82,14 @@ def report(server: "Server", clients: int, each: int, before: float, target: str
 class Server:
     """`python app.py` in a directory of its own, which is also its directory for temporary files."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, directory: Path) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        self.folder, self.url = folder, f"http://127.0.0.1:{port}/"
+        self.directory, self.url = directory, f"http://127.0.0.1:{port}/"
         self.process = subprocess.Popen(
             [sys.executable, str(ROOT / "app.py"), "--no-open", f"--port={port}"],
-            cwd=folder, env={**os.environ, "TMPDIR": str(folder)}, stdout=subprocess.DEVNULL,
+            cwd=directory, env={**os.environ, "TMPDIR": str(directory)}, stdout=subprocess.DEVNULL,
         )  # fmt: skip
         deadline = time.monotonic() + 120
         while True:
@@ -108,7 +108,7 @@ class Server:
 
     def files(self) -> set[Path]:
         """Return all files in the directory."""
-        return {path for path in self.folder.rglob("*") if path.is_file()}
+        return {path for path in self.directory.rglob("*") if path.is_file()}
 
     async def load(self, clients: int, each: int) -> list[float]:
         """Send requests and return the duration of each correct prediction in seconds."""

@@ -39,7 +39,7 @@ from digitnet.training.report import cpu_name
 DISTINCT = 500  # different images, which are repeated
 IMAGES_PER_FILE = 4  # one in four images of the arrays is also a file, because files take longer
 SIZES = {28: 1, 100: 4, 280: 20, 1000: 100}  # width in pixels, and the factor by which the number of images is divided
-ALONE, NPY, TAR, FOLDER, LOOP = (
+ALONE, NPY, TAR, FILES, LOOP = (
     "onnxruntime alone, decoded", "predict images.npy", "predict scans.tar", "predict scans/", "plain loop over scans/",
 )  # fmt: skip
 
@@ -59,11 +59,11 @@ def main() -> None:
     print("| input, threads | images/s, median | range | relative to onnxruntime alone |\n|---|---|---|---|")
     medians: Rates = {}
     for size, fewer in SIZES.items():
-        with TemporaryDirectory() as folder:
+        with TemporaryDirectory() as directory:
             images = draw_images(options.images // fewer, size)
-            write_sources(Path(folder), images)
+            write_sources(Path(directory), images)
             for workers in threads:
-                for name, rate in compare(Path(folder), images, workers, options.rounds).items():
+                for name, rate in compare(Path(directory), images, workers, options.rounds).items():
                     medians.setdefault((name, workers), {})[size] = rate
     if options.plot:
         save_figure(plot_rates(medians), options.plot)
@@ -76,30 +76,30 @@ def draw_images(count: int, size: int) -> np.ndarray:
     return images[np.arange(count) % DISTINCT]
 
 
-def write_sources(folder: Path, images: np.ndarray) -> None:
+def write_sources(directory: Path, images: np.ndarray) -> None:
     """Write the images as an array, and some of them as files and as a tar file."""
-    np.save(folder / "images.npy", images)
-    (folder / "scans").mkdir()
-    with tarfile.open(folder / "scans.tar", "w") as tar:
+    np.save(directory / "images.npy", images)
+    (directory / "scans").mkdir()
+    with tarfile.open(directory / "scans.tar", "w") as tar:
         for index, image in enumerate(images[: len(images) // IMAGES_PER_FILE]):
             buffer = io.BytesIO()
             Image.fromarray(image).save(buffer, "PNG")
             name = f"scans/{index:06}.png"
-            (folder / name).write_bytes(buffer.getvalue())
-            tar.add(folder / name, name)
+            (directory / name).write_bytes(buffer.getvalue())
+            tar.add(directory / name, name)
 
 
-def compare(folder: Path, images: np.ndarray, workers: int, rounds: int) -> dict[str, float]:
+def compare(directory: Path, images: np.ndarray, workers: int, rounds: int) -> dict[str, float]:
     """Print a row for each method and return the medians in images/s."""
     files = len(images) // IMAGES_PER_FILE
     contestants: dict[str, tuple[Callable[[], None], int]] = {
         ALONE: (lambda: run_alone(images, workers), len(images)),
-        NPY: (lambda: run_predict(folder, "images.npy", workers), len(images)),
-        TAR: (lambda: run_predict(folder, "scans.tar", workers), files),
-        FOLDER: (lambda: run_predict(folder, "scans", workers), files),
+        NPY: (lambda: run_predict(directory, "images.npy", workers), len(images)),
+        TAR: (lambda: run_predict(directory, "scans.tar", workers), files),
+        FILES: (lambda: run_predict(directory, "scans", workers), files),
     }
     if workers == 1:
-        contestants[LOOP] = (lambda: run_loop(folder / "scans"), files)
+        contestants[LOOP] = (lambda: run_loop(directory / "scans"), files)
     startup = startup_seconds()
     rates: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(rounds):
@@ -127,11 +127,11 @@ def startup_seconds() -> float:
     return time.perf_counter() - start
 
 
-def run_predict(folder: Path, source: str, workers: int) -> None:
+def run_predict(directory: Path, source: str, workers: int) -> None:
     """Run `digitnet predict`."""
     command = [
-        sys.executable, "-m", "digitnet", "predict", str(folder / source), "--format", "csv",
-        "--output", str(folder / "predictions.csv"), "--threads", str(workers),
+        sys.executable, "-m", "digitnet", "predict", str(directory / source), "--format", "csv",
+        "--output", str(directory / "predictions.csv"), "--threads", str(workers),
     ]  # fmt: skip
     subprocess.run(command, check=True, cwd=Path(__file__).parent.parent)
 
@@ -146,10 +146,10 @@ def run_alone(images: np.ndarray, workers: int) -> None:
             pass
 
 
-def run_loop(folder: Path) -> None:
+def run_loop(directory: Path) -> None:
     """Classify files one after the other."""
     classifier = DigitClassifier()
-    for chunk in find_chunks([str(folder)]):
+    for chunk in find_chunks([str(directory)]):
         for image in chunk.images:
             classifier(image)
 

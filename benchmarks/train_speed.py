@@ -167,11 +167,11 @@ def time_fit(data_dir: str, seed: int, test_ink: Tensor, test_labels: Tensor) ->
     plain = plain_steps(plain_data)
     next(plain)
     alternate = Alternate(plain)
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as directory:
         cli = TrainingCLI(
             [
                 f"--seed_everything={seed}", "--trainer.max_epochs=1", "--trainer.accelerator=cpu",
-                f"--trainer.default_root_dir={folder}", f"--data.data_dir={data_dir}",
+                f"--trainer.default_root_dir={directory}", f"--data.data_dir={data_dir}",
                 "--trainer.enable_model_summary=false",
             ]
         )  # fmt: skip

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from digitnet.data import mnist
-from digitnet.data.mnist import RAW_FOLDER, fetch_mnist
+from digitnet.data.mnist import RAW_DIRECTORY, fetch_mnist
 from digitnet.errors import DatasetError
 
 ROOT = Path(__file__).parent.parent
@@ -51,9 +51,9 @@ def tiny_images(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 class TinyMNIST:
     """A data directory with four small IDX files, their MD5 sums, and a method that runs train.py on them."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        raw = folder / RAW_FOLDER
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        raw = directory / RAW_DIRECTORY
         raw.mkdir(parents=True)
         self.md5 = {}
         for part, (images, labels) in {
@@ -81,7 +81,7 @@ class TinyMNIST:
 
     def options(self, root: Path) -> list[str]:
         return [
-            f"--data.data_dir={self.folder}", f"--trainer.default_root_dir={root}", "--data.batch_size=16",
+            f"--data.data_dir={self.directory}", f"--trainer.default_root_dir={root}", "--data.batch_size=16",
             "--data.synthetic_digits=40", "--data.non_digits=10",
             "--trainer.accelerator=cpu",
         ]  # fmt: skip

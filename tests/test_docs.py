@@ -81,11 +81,11 @@ def test_the_layout_in_the_readme_is_the_layout_of_the_project():
 @pytest.fixture
 def images(tmp_path):
     """A directory with all the files that the commands name."""
-    for name in ("scans", "folder/1", "folder/7"):
+    for name in ("scans", "my_digits/1", "my_digits/7"):
         (tmp_path / name).mkdir(parents=True)
     for label, names in {
-        1: ("digit.png", "scans/a.png", "folder/1/a.png"),
-        7: ("scans/b.png", "folder/7/b.png"),
+        1: ("digit.png", "scans/a.png", "my_digits/1/a.png"),
+        7: ("scans/b.png", "my_digits/7/b.png"),
     }.items():
         for name in names:
             draw_digit(label, 280).save(tmp_path / name)

@@ -33,15 +33,15 @@ def test_a_failed_write_names_the_file_and_leaves_the_old_one(tmp_path, monkeypa
 @pytest.fixture
 def full_disk(tmp_path):
     """A real filesystem of 64 KB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
+    directory = tmp_path / "disk"
+    directory.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)], capture_output=True, text=True
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(directory)], capture_output=True, text=True
     )
     if mounted.returncode:
         pytest.skip(f"may not mount a filesystem here: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    yield directory
+    subprocess.run(["umount", str(directory)], check=True)
 
 
 def test_a_full_disk_leaves_the_old_file(full_disk):

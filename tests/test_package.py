@@ -29,11 +29,11 @@ def test_inference_imports_no_torch(module: str):
     assert result.stdout.strip() == "[]"
 
 
-def lint_imports(folder: Path) -> subprocess.CompletedProcess:
-    """Run import-linter on the package below `folder`, with the contracts of pyproject.toml."""
-    shutil.copy(ROOT / "pyproject.toml", folder)
+def lint_imports(directory: Path) -> subprocess.CompletedProcess:
+    """Run import-linter on the package below `directory`, with the contracts of pyproject.toml."""
+    shutil.copy(ROOT / "pyproject.toml", directory)
     command = [Path(sys.executable).with_name("lint-imports"), "--no-cache"]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env={"PYTHONPATH": str(folder)})
+    return subprocess.run(command, cwd=directory, capture_output=True, text=True, env={"PYTHONPATH": str(directory)})
 
 
 @pytest.fixture

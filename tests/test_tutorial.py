@@ -34,23 +34,23 @@ MNISTDataModule.__init__.__defaults__ = (*defaults[:4], 40, 10, *defaults[6:])
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory):
     """A directory with everything that the tutorial's programs use, and the MD5 sums of its tiny MNIST."""
-    folder = tmp_path_factory.mktemp("tutorial")
-    tiny = TinyMNIST(folder / "data")
+    directory = tmp_path_factory.mktemp("tutorial")
+    tiny = TinyMNIST(directory / "data")
     for label in range(10):
-        (folder / "my_digits" / str(label)).mkdir(parents=True)
+        (directory / "my_digits" / str(label)).mkdir(parents=True)
     for index, (image, label) in enumerate(zip(*tiny_images(50, seed=3), strict=True)):
-        Image.fromarray(image).resize((60, 60)).save(folder / "my_digits" / str(label) / f"{index}.png")
-    (folder / "checkpoints").mkdir()
-    shutil.copy(RELEASED, folder / "checkpoints" / "best.ckpt")
-    return folder, json.dumps(tiny.md5)
+        Image.fromarray(image).resize((60, 60)).save(directory / "my_digits" / str(label) / f"{index}.png")
+    (directory / "checkpoints").mkdir()
+    shutil.copy(RELEASED, directory / "checkpoints" / "best.ckpt")
+    return directory, json.dumps(tiny.md5)
 
 
 def run(workspace, program, *args):
     """Run a Python program in the workspace and return the finished process."""
-    folder, md5 = workspace
+    directory, md5 = workspace
     done = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{TINY}{program}", md5, *args],
-        cwd=folder, capture_output=True, text=True, timeout=300,
+        cwd=directory, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return done
@@ -70,18 +70,18 @@ def test_each_training_command_of_the_tutorial_runs(command, workspace):
 
 def test_the_tutorial_ends_with_an_exported_and_evaluated_model(workspace, mnist_dir):
     """With the released checkpoint, since the network of the tiny images fails the verification on other images."""
-    folder, _ = workspace
-    shutil.copy(RELEASED, folder / "checkpoints" / "best.ckpt")
+    directory, _ = workspace
+    shutil.copy(RELEASED, directory / "checkpoints" / "best.ckpt")
     commands = [shlex.split(line)[1:] for line in COMMANDS if line.startswith("digitnet ")]
     assert [command[0] for command in commands] == ["export", "evaluate"]
     commands[0] += ["--data-dir", str(mnist_dir)]
     for command in commands:
         done = subprocess.run(
             [sys.executable, "-m", "digitnet", *command],
-            cwd=folder, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+            cwd=directory, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-    assert (folder / "my.onnx").exists()
+    assert (directory / "my.onnx").exists()
 
 
 def test_every_command_of_the_tutorial_is_run_by_a_test():

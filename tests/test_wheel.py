@@ -32,10 +32,10 @@ def pip(python: str | Path, *command: str | Path) -> None:
     assert result.returncode == 0, result.stderr
 
 
-def create_environment(folder: Path) -> Path:
+def create_environment(directory: Path) -> Path:
     """Create a virtual environment and return its Python."""
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True, capture_output=True, text=True)
-    return folder / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", directory], check=True, capture_output=True, text=True)
+    return directory / "bin" / "python"
 
 
 def environment_variables() -> dict[str, str]:
@@ -53,16 +53,16 @@ def run(python: Path, *command: str | Path, cwd: Path) -> str:
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
     """Build the wheel from a copy of the repository, so that the build leaves nothing there."""
-    folder = tmp_path_factory.mktemp("wheel")
+    directory = tmp_path_factory.mktemp("wheel")
     patterns = shutil.ignore_patterns(".*", "reports", "node_modules", "*.egg-info", "build", "tests", "__pycache__")
 
     def left_out(directory: str, names: list[str]) -> set[str]:
         generated = {"data", "lightning_logs", "logs"} if Path(directory) == ROOT else set()
         return patterns(directory, names) | generated
 
-    shutil.copytree(ROOT, folder / "source", ignore=left_out)
-    pip(sys.executable, "wheel", "--no-deps", "--wheel-dir", folder, folder / "source")
-    (wheel,) = folder.glob("*.whl")
+    shutil.copytree(ROOT, directory / "source", ignore=left_out)
+    pip(sys.executable, "wheel", "--no-deps", "--wheel-dir", directory, directory / "source")
+    (wheel,) = directory.glob("*.whl")
     return wheel
 
 

@@ -15,7 +15,11 @@ from digitnet.inference.classifier import DigitClassifier
 
 @one_line_errors()
 def main(args: list[str] | None = None) -> None:
-    """Run the command: serve the sketchpad until Ctrl-C."""
+    """Run the command: serve the sketchpad until Ctrl-C.
+
+    Args:
+        args: Command-line arguments, `sys.argv[1:]` by default.
+    """
     options = build_parser().parse_args(args)
     classifier = DigitClassifier(options.model)
     serve(build_demo(classifier, None if options.no_corrections else options.corrections), classifier, options)
@@ -72,6 +76,9 @@ def launch(demo: gr.Blocks, options: argparse.Namespace) -> str:
         demo: The page of `build_demo`.
         options: The command's options.
 
+    Returns:
+        The address at which the page can be opened.
+
     Raises:
         ConfigError: If the host or the port cannot be used.
     """
@@ -92,7 +99,15 @@ def launch(demo: gr.Blocks, options: argparse.Namespace) -> str:
 
 
 def check_address(host: str, port: int) -> None:
-    """Raise ConfigError if nothing can be served on this host and port."""
+    """Check that a server can be started.
+
+    Args:
+        host: A host name or an IPv4 address.
+        port: A TCP port.
+
+    Raises:
+        ConfigError: If nothing can be served on this host and port.
+    """
     if not 0 < port < 65536:
         raise ConfigError(f"port is {port}; it must be from 1 to 65535")
     if ":" in host:  # Starlette's check of host names takes what is before the first colon

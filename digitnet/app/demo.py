@@ -81,7 +81,7 @@ def build_demo(classifier: DigitClassifier, corrections: Path | None = Path("cor
                 values = {
                     "blank": _png_uri(np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.uint8)),
                     "hidden": "hidden" if corrections is None else "",
-                    "folder": _escape(str(corrections)),
+                    "directory": _escape(str(corrections)),
                     "model": _escape(describe(classifier)),
                 }
                 _component("prediction", values=values, server_functions=[] if corrections is None else [save])
@@ -125,10 +125,13 @@ def launch_options() -> dict[str, Any]:
 
 
 def describe(classifier: DigitClassifier) -> str:
-    """Return name, size and accuracy of a classifier's model.
+    """Describe a classifier's model for the page and the terminal.
 
     Args:
         classifier: The classifier.
+
+    Returns:
+        Its file name, size and accuracy as text.
     """
     size = f"{classifier.path.stat().st_size / 1000:,.0f} KB"
     try:
@@ -189,8 +192,8 @@ def predict_for_page(classifier: DigitClassifier, image: object) -> dict[str, ob
         image: A data URI, or None or an empty string for an empty sketchpad.
 
     Returns:
-        Label, probabilities, whether the image is blank, the framed image as a data URI, and the time in milliseconds;
-        or an "error".
+        "label" (None if rejected), "probabilities" (of 0 to 9), "blank" (whether there is no ink), "framed" (the framed
+        image as a data URI) and "milliseconds" (the duration); or an "error".
     """
     try:
         array = decode(image)
@@ -216,7 +219,7 @@ def predict_for_api(classifier: DigitClassifier, image: object) -> dict[str, obj
         image: A data URI.
 
     Returns:
-        Label, confidence and probabilities.
+        "label" (None if rejected), "confidence" and "probabilities" (of 0 to 9).
 
     Raises:
         gr.Error: If there is no image, or it is invalid; the client receives the message.
@@ -236,11 +239,11 @@ def predict_for_api(classifier: DigitClassifier, image: object) -> dict[str, obj
     }
 
 
-def save_correction(folder: Path, correction: object) -> dict[str, str]:
-    """Save a corrected image as folder/DIGIT/TIME-HASH.png, and remove earlier corrections of the same image.
+def save_correction(directory: Path, correction: object) -> dict[str, str]:
+    """Save a corrected image as directory/DIGIT/TIME-HASH.png, and remove earlier corrections of the same image.
 
     Args:
-        folder: The directory of the corrections.
+        directory: The directory of the corrections.
         correction: A list of a data URI and a digit, 0 to 9.
 
     Returns:
@@ -259,10 +262,10 @@ def save_correction(folder: Path, correction: object) -> dict[str, str]:
     _to_pil(array).save(buffer, "PNG")
     content = buffer.getvalue()
     digest = hashlib.sha256(content).hexdigest()[:12]
-    path = folder / str(digit) / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{digest}.png"
+    path = directory / str(digit) / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{digest}.png"
     try:
         write_atomically(path, content)
-        for earlier in folder.glob(f"[0-9]/*-{digest}.png"):
+        for earlier in directory.glob(f"[0-9]/*-{digest}.png"):
             if earlier != path:
                 earlier.unlink(missing_ok=True)
     except OSError as error:

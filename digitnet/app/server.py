@@ -91,40 +91,54 @@ class BodyMiddleware:
             return await self.app(scope, receive, send)
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if not declared.isdigit() or int(declared) > self.max_body_bytes:
-            return await self._too_large()(scope, receive, send)
-        size, tail, started = 0, b"", False
-        refusal: PlainTextResponse | None = None
-
-        async def receive_checked() -> Message:
-            nonlocal size, tail, refusal
-            message = await receive()
-            content = message.get("body", b"")
-            size += len(content)
-            tail = tail[-len(FORBIDDEN[0]) :] + content
-            if size > self.max_body_bytes:  # a chunked body, of undeclared size
-                refusal = self._too_large()
-            elif any(word in tail for word in FORBIDDEN):
-                refusal = PlainTextResponse(
-                    "File payloads are disabled: send a data URI, data:image/png;base64,..., in JSON as UTF-8", 400
-                )
-            if refusal:
-                raise _RefusedError
-            return message
-
-        async def send_unless_refused(message: Message) -> None:
-            nonlocal started
-            if not refusal:  # otherwise it is the application's response to an incomplete request
-                started = True
-                await send(message)
-
+            return await _too_large(self.max_body_bytes)(scope, receive, send)
+        exchange = _CheckedExchange(receive, send, self.max_body_bytes)
         with suppress(_RefusedError):
-            await self.app(scope, receive_checked, send_unless_refused)
-        if refusal and not started:
-            await refusal(scope, receive, send)
+            await self.app(scope, exchange.receive, exchange.send)
+        if exchange.refusal and not exchange.started:
+            await exchange.refusal(scope, receive, send)
 
-    def _too_large(self) -> PlainTextResponse:
-        """Return the response to a body that is too large."""
-        return PlainTextResponse(f"expected a request of at most {self.max_body_bytes:,} bytes, got more", 413)
+
+class _CheckedExchange:
+    """The body of one request, which is checked while the application receives it, and the response.
+
+    Attributes:
+        refusal: The response to a body that is refused; None while it is accepted.
+        started: Whether the application has started its response.
+    """
+
+    def __init__(self, receive: Receive, send: Send, max_body_bytes: int) -> None:
+        self._receive, self._send, self._max_body_bytes = receive, send, max_body_bytes
+        self._size, self._tail = 0, b""
+        self.refusal: PlainTextResponse | None = None
+        self.started = False
+
+    async def receive(self) -> Message:
+        """Receive a part of the body, or raise _RefusedError."""
+        message = await self._receive()
+        content = message.get("body", b"")
+        self._size += len(content)
+        self._tail = self._tail[-len(FORBIDDEN[0]) :] + content
+        if self._size > self._max_body_bytes:  # a chunked body, of undeclared size
+            self.refusal = _too_large(self._max_body_bytes)
+        elif any(word in self._tail for word in FORBIDDEN):
+            self.refusal = PlainTextResponse(
+                "File payloads are disabled: send a data URI, data:image/png;base64,..., in JSON as UTF-8", 400
+            )
+        if self.refusal:
+            raise _RefusedError
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Send a part of the response, unless it is the application's response to an incomplete request."""
+        if not self.refusal:
+            self.started = True
+            await self._send(message)
+
+
+def _too_large(max_body_bytes: int) -> PlainTextResponse:
+    """Return the response to a body that is too large."""
+    return PlainTextResponse(f"expected a request of at most {max_body_bytes:,} bytes, got more", 413)
 
 
 class _RefusedError(Exception):

@@ -12,12 +12,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, DistributedSampler
 
 from digitnet.data.augmentation import Augmentation
-from digitnet.data.dataset import LabeledImages, collate, draw_synthetic, load_folders, load_mnist
+from digitnet.data.dataset import LabeledImages, collate, draw_synthetic, load_directories, load_mnist
 from digitnet.data.degradation import Degradation
 from digitnet.data.mnist import fetch_mnist
 from digitnet.errors import ConfigError
 
-UNCHANGED = 8  # one image in eight is not augmented: augmented images have no exactly straight, vertical lines
 SPLIT_SEED = 0  # every run, whatever its seed, holds out the same validation images
 EVALUATION_BATCH_SIZE = 500
 
@@ -40,6 +39,8 @@ class MNISTDataModule(LightningDataModule):
         degradation: Fraction of each training batch that is degraded instead, 0 to 1; or a `Degradation` with other
             magnitudes. On the command line, each magnitude is an option, for example
             `--data.degradation.noise.gaussian 0.2`.
+        unchanged: Fraction of each training batch that is neither degraded nor augmented, 0 to 1: augmented images have
+            no exactly straight, vertical lines.
         extra_dir: Directory with more training images of any size in the directories 0 to 9.
 
     Attributes:
@@ -59,6 +60,7 @@ class MNISTDataModule(LightningDataModule):
         synthetic_digits: int = 12000,
         non_digits: int = 4000,
         degradation: float | Degradation = 0.0,
+        unchanged: float = 0.125,
         extra_dir: str | None = None,
     ) -> None:
         super().__init__()
@@ -69,6 +71,8 @@ class MNISTDataModule(LightningDataModule):
         for name, value in [("synthetic_digits", synthetic_digits), ("non_digits", non_digits)]:
             if value < 0:
                 raise ConfigError(f"data.{name} is {value}; it must be 0 or more, for example 10000")
+        if not 0 <= unchanged <= 1:
+            raise ConfigError(f"data.unchanged is {unchanged}; it must be from 0 to 1, for example 0.125")
         if not 0 < val_fraction < 1:
             raise ConfigError(f"data.val_fraction is {val_fraction}; it must be above 0 and below 1, for example 0.1")
         # As Lightning's own samplers do. Unlike a constructor argument, it cannot differ from `--seed_everything`.
@@ -78,6 +82,7 @@ class MNISTDataModule(LightningDataModule):
         self.val_fraction = val_fraction
         self.synthetic_digits = synthetic_digits
         self.non_digits = non_digits
+        self.unchanged = unchanged
         self.extra_dir = extra_dir
         self.augment: nn.Module = make_augmentation(augmentation)
         self.degrade = degradation if isinstance(degradation, Degradation) else Degradation(degradation)
@@ -107,7 +112,7 @@ class MNISTDataModule(LightningDataModule):
             if stage != "validate":
                 sets = [(images[train], labels[train]), self._draw_synthetic()]
                 if self.extra_dir:
-                    sets.append(load_folders(Path(self.extra_dir)))
+                    sets.append(load_directories(Path(self.extra_dir)))
                 self.train_set = self._make_dataset("training", *map(torch.cat, zip(*sets, strict=True)))
         if stage in ("test", "predict", None):
             self.test_set = self._make_dataset("test", *load_mnist(self.data_dir, train=False))
@@ -150,7 +155,7 @@ class MNISTDataModule(LightningDataModule):
         return ink.to(self.trainer.lightning_module.dtype), labels  # bfloat16 with --trainer.precision bf16-true
 
     def transform(self, ink: Tensor) -> Tensor:
-        """Degrade a fraction of a training batch, leave an eighth unchanged, and augment the rest.
+        """Degrade a fraction of a training batch, leave another one unchanged, and augment the rest.
 
         Args:
             ink: Float32 (N, 1, 28, 28) in [0, 1], in random order.
@@ -159,7 +164,7 @@ class MNISTDataModule(LightningDataModule):
             Ink of the same shape and range.
         """
         degraded = round(len(ink) * self.degrade.fraction)
-        unchanged = degraded + len(ink) // UNCHANGED
+        unchanged = degraded + int(len(ink) * self.unchanged)
         first, second, third = ink.tensor_split([degraded, unchanged])
         first = self.degrade(first) if len(first) else first
         third = self.augment(third) if len(third) else third
@@ -180,10 +185,12 @@ class MNISTDataModule(LightningDataModule):
 
     @property
     def _processes(self) -> int:
+        """The number of processes of the run."""
         return self.trainer.world_size if self.trainer else 1
 
     @property
     def _rank(self) -> int:
+        """The index of this process."""
         return self.trainer.global_rank if self.trainer else 0
 
     def _make_dataset(self, name: str, images: Tensor, labels: Tensor) -> LabeledImages:
@@ -197,11 +204,13 @@ class MNISTDataModule(LightningDataModule):
         return LabeledImages(images.to(device), labels.to(device))
 
     def _make_evaluation_dataloader(self, dataset: LabeledImages) -> DataLoader:
+        """Return batches in which each image occurs in one process."""
         # A DistributedSampler would repeat images until all processes have the same number.
         sampler = UnrepeatedDistributedSampler(dataset, self._processes, self._rank, shuffle=False)
         return self._make_dataloader(dataset, EVALUATION_BATCH_SIZE, sampler)
 
     def _make_dataloader(self, dataset: LabeledImages, batch_size: int, sampler: DistributedSampler) -> DataLoader:
+        """Return batches in the order of a sampler."""
         # A separate generator, because the DataLoader otherwise draws from torch's global one whenever it starts.
         # Keywords, because Lightning creates it again with another sampler for some flags.
         return DataLoader(
@@ -214,6 +223,9 @@ def make_augmentation(option: bool | nn.Module) -> nn.Module:
 
     Args:
         option: False for none, True for the default, or the module itself.
+
+    Returns:
+        A module that maps ink, float32 (N, 1, 28, 28), to ink of the same shape.
     """
     if isinstance(option, nn.Module):
         return option

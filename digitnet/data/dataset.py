@@ -64,11 +64,11 @@ def load_mnist(data_dir: str, train: bool) -> tuple[Tensor, Tensor]:
     return mnist.data, mnist.targets
 
 
-def load_folders(folder: Path) -> tuple[Tensor, Tensor]:
+def load_directories(directory: Path) -> tuple[Tensor, Tensor]:
     """Load and frame images of any size from the directories 0 to 9.
 
     Args:
-        folder: The directory that contains them.
+        directory: The directory that contains them.
 
     Returns:
         Images, uint8 (N, 28, 28), and labels, int64 (N,).
@@ -78,13 +78,13 @@ def load_folders(folder: Path) -> tuple[Tensor, Tensor]:
         DatasetError: If an image cannot be decoded or is blank; it names the file.
     """
     framing, images, labels = Framing(), [], []
-    for path in find_labeled_images(folder):
+    for path in find_labeled_images(directory):
         try:
             ink, blank = framing(torch.from_numpy(load_image(path).copy())[None])
         except (ImageError, OSError) as error:
-            raise DatasetError(f"{error}. Remove it from {folder}") from error
+            raise DatasetError(f"{error}. Remove it from {directory}") from error
         if blank:
-            raise DatasetError(f"{path} is blank. Remove it from {folder}")
+            raise DatasetError(f"{path} is blank. Remove it from {directory}")
         images.append((ink[0] * 255).round().to(torch.uint8))
         labels.append(int(path.parent.name))
     return torch.stack(images), torch.tensor(labels)

@@ -198,7 +198,14 @@ class RandomStroke(RandomTransform):
         self.check_magnitudes()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the images, (N, 1, S, S), with other strokes."""
+        """Return the images with other strokes.
+
+        Args:
+            images: Ink, float32 (N, 1, S, S) in [0, 1].
+
+        Returns:
+            Ink of the same shape and range.
+        """
         return self._harden(self._change_width(images))
 
     def _change_width(self, images: Tensor) -> Tensor:
@@ -267,7 +274,14 @@ class RandomDistractors(RandomTransform):
         self.check_magnitudes()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the images, (N, 1, S, S), with lines and blots."""
+        """Return the images with lines and blots.
+
+        Args:
+            images: Ink, float32 (N, 1, S, S) in [0, 1].
+
+        Returns:
+            Ink of the same shape and range.
+        """
         line = self._draw_line(images)
         return torch.maximum(images, torch.maximum(line, self._draw_blots(images)))
 
@@ -365,7 +379,14 @@ class RandomBackground(RandomTransform):
         self.check_magnitudes()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the images, (N, 1, S, S), on backgrounds; 0 is bright paper and 1 is ink."""
+        """Return the images on backgrounds.
+
+        Args:
+            images: Ink, float32 (N, 1, S, S) in [0, 1].
+
+        Returns:
+            Darkness of the same shape and range: 0 is bright paper, 1 is ink.
+        """
         shaded, foggy, striped, edged, inverted, faded = _one_of(
             images, self.shaded, self.foggy, self.striped, self.edged, self.inverted, self.faded
         )
@@ -383,7 +404,7 @@ class RandomBackground(RandomTransform):
         """Return the darkness of gray paper and of a brightness gradient."""
         x, y = _coordinates(images)
         angle = _uniform(images, 0, 2 * math.pi)
-        slope = (x - 0.5) * angle.cos() + (y - 0.5) * angle.sin() + 0.7
+        slope = (x - 0.5) * angle.cos() + (y - 0.5) * angle.sin() + 0.7  # half the diagonal: hardly ever negative
         gray = _uniform(images, 0, self.gray) * _chance(images, 0.5)
         return gray + slope * _uniform(images, *self.shading) * shaded
 
@@ -459,7 +480,14 @@ class RandomNoise(RandomTransform):
         self.check_magnitudes()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the images, (N, 1, S, S), with blur and noise, in [0, 1]."""
+        """Return the images with blur and noise.
+
+        Args:
+            images: Darkness, float32 (N, 1, S, S) in [0, 1].
+
+        Returns:
+            Gray levels of the same shape and range, half of them inverted.
+        """
         blurred, glass, gaussian, shot, impulse = _one_of(
             images, self.blurred, self.glass, self.gaussian, self.shot, self.impulse
         )
@@ -467,8 +495,8 @@ class RandomNoise(RandomTransform):
         noise = torch.randn_like(images)
         images = images + noise * _uniform(images, *self.gaussian_std) * gaussian
         images = images + noise * images.clamp(min=0).sqrt() * _uniform(images, *self.shot_std) * shot
-        chance, failed = torch.rand_like(images), _uniform(images, *self.impulse_fraction) * impulse
-        images = torch.where(chance < failed, 0.0, torch.where(chance > 1 - failed, 1.0, images)).clamp(0, 1)
+        uniform, fraction = torch.rand_like(images), _uniform(images, *self.impulse_fraction) * impulse
+        images = torch.where(uniform < fraction, 0.0, torch.where(uniform > 1 - fraction, 1.0, images)).clamp(0, 1)
         return torch.where(_chance(images, self.inverted), 1 - images, images)
 
     def _blur(self, images: Tensor, blurred: Tensor, glass: Tensor) -> Tensor:

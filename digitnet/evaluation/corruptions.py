@@ -15,6 +15,7 @@ from PIL import Image
 
 from digitnet.contract import IMAGE_SIZE
 
+# From framed digits, uint8 (N, 28, 28), and a source of random numbers to images, uint8 (N, H, W).
 Corruption = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
@@ -23,6 +24,9 @@ def to_uint8(images: np.ndarray) -> np.ndarray:
 
     Args:
         images: Float of any shape.
+
+    Returns:
+        Uint8 of the same shape.
     """
     return np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
 

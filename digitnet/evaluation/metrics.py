@@ -32,10 +32,13 @@ class LabeledPrediction:
 
 
 def accuracy(predictions: Sequence[LabeledPrediction]) -> float:
-    """Return the fraction of correct predictions in [0, 1]; a rejected image counts as wrong.
+    """Return the fraction of correct predictions; a rejected image counts as wrong.
 
     Args:
         predictions: At least one labeled prediction.
+
+    Returns:
+        A number in [0, 1].
     """
     return sum(prediction.correct for prediction in predictions) / len(predictions)
 
@@ -49,6 +52,9 @@ def calibration_error(predictions: Sequence[LabeledPrediction]) -> float:
 
     Args:
         predictions: At least one labeled prediction. The most probable digit counts, also for rejected images.
+
+    Returns:
+        A number in [0, 1].
     """
     confidence = np.array([labeled.prediction.confidence for labeled in predictions])
     correct = np.array([labeled.prediction.probabilities.argmax() == labeled.label for labeled in predictions])

@@ -38,6 +38,9 @@ def plot_samples(ink: np.ndarray, labels: np.ndarray) -> Figure:
     Args:
         ink: Stroke intensity, float (N, 28, 28) in [0, 1]. The first 100 images are shown.
         labels: Integers (N,), 0 to 9, or -1 for a non-digit.
+
+    Returns:
+        The figure.
     """
     captions = [str(label) if label >= 0 else "non-digit" for label in labels[:MAX_IMAGES]]
     return _plot_grid(ink[:MAX_IMAGES], captions, "Training images after augmentation")
@@ -66,6 +69,9 @@ def plot_curves(epochs: Sequence[dict[str, float]]) -> Figure:
     Args:
         epochs: The metrics of each epoch: "train/loss", "train/accuracy", and where there was a validation, "val/loss"
             and "val/accuracy".
+
+    Returns:
+        The figure.
     """
     figure = Figure(figsize=(10, 4), layout="constrained")
     for axes, metric in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
@@ -89,6 +95,9 @@ def plot_confusion(confusion: np.ndarray) -> Figure:
 
     Args:
         confusion: Counts (10, 10): rows are labels, columns are predictions.
+
+    Returns:
+        The figure.
     """
     figure = Figure(figsize=(6.5, 6), layout="constrained")
     axes = figure.subplots()

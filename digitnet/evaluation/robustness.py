@@ -18,7 +18,7 @@ class RobustnessResult:
     """The accuracy and the rejection rate under one corruption.
 
     Attributes:
-        corruption: The name of the corruption, or "none" for the images as they are.
+        corruption: The name of the corruption, or "none" for the uncorrupted images.
         accuracy: Fraction of images whose most probable digit is the label.
         rejected: Fraction of images that were rejected.
     """
@@ -31,7 +31,7 @@ class RobustnessResult:
 def measure_robustness(
     classifier: DigitClassifier, images: np.ndarray, labels: np.ndarray
 ) -> Iterator[RobustnessResult]:
-    """Yield the accuracy on the uncorrupted images, then on each corruption, then on each page corruption.
+    """Measure the accuracy on uncorrupted images and under each corruption.
 
     Every corruption starts from the same seed, so that results are repeatable.
 
@@ -39,6 +39,9 @@ def measure_robustness(
         classifier: The classifier to measure.
         images: Uint8 (N, 28, 28), bright strokes on black as in MNIST.
         labels: Integers (N,), 0 to 9.
+
+    Yields:
+        The result for the uncorrupted images, then for each corruption, then for each page corruption.
     """
     corruptions: dict[str, Corruption] = {"none": lambda ink, _: ink, **CORRUPTIONS, **PAGE_CORRUPTIONS}
     for name, corruption in corruptions.items():
@@ -48,6 +51,7 @@ def measure_robustness(
 def _measure(
     classifier: DigitClassifier, name: str, corruption: Corruption, images: np.ndarray, labels: np.ndarray
 ) -> RobustnessResult:
+    """Return the result for one corruption."""
     rng = np.random.default_rng(0)
     correct = rejected = 0
     for chunk in np.array_split(np.arange(len(images)), -(-len(images) // CHUNK_SIZE)):

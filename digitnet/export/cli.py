@@ -16,10 +16,15 @@ from digitnet.model.checkpoint import TrainedModel, load_model
 
 @one_line_errors()
 def main(args: list[str] | None = None) -> None:
-    """Run the command: export a checkpoint, verify the exported model and write it."""
+    """Run the command: export a checkpoint, verify the exported model and write it.
+
+    Args:
+        args: Command-line arguments, `sys.argv[1:]` by default.
+    """
     log_to_stderr()
     options = build_parser().parse_args(args)
     model = load_model(options.checkpoint)
+    fetch_mnist(options.data_dir)
     graph = build_onnx(model, options.weights)
     document(graph, model, options.checkpoint, options.data_dir)
     save(verify(graph, model, options.data_dir), options.output)
@@ -63,9 +68,8 @@ def document(graph: onnx.ModelProto, model: TrainedModel, checkpoint: Path, data
         graph: The ONNX model, which is changed in place.
         model: The model that it was exported from.
         checkpoint: The checkpoint of that model.
-        data_dir: The directory in which MNIST is stored or to which it is downloaded.
+        data_dir: The directory with MNIST/raw.
     """
-    fetch_mnist(data_dir)
     accuracy = network_accuracy(with_stored_weights(model, graph).network, data_dir)
     add_metadata(graph, model, checkpoint, accuracy)
 

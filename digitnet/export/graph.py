@@ -173,7 +173,7 @@ def add_metadata(proto: onnx.ModelProto, model: TrainedModel, checkpoint: Path, 
             "version": __version__,
             "training_data": "MNIST (Y. LeCun, C. Cortes, C. J. C. Burges), training images; synthetic digits",
             "test_accuracy": f"{test_accuracy:.4f}",
-            "threshold": f"{model.calibration.threshold.item():.4f}",  # of the largest probability
+            "threshold": f"{ExportedModel(model).threshold:.4f}",  # of the largest probability
             "temperature": f"{model.calibration.temperature.item():.4f}",  # by which the logits are divided
             "classes": ",".join(map(str, range(NUM_CLASSES))),
             "input": INPUT_DOC,

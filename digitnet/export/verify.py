@@ -137,13 +137,13 @@ def with_stored_weights(model: TrainedModel, proto: onnx.ModelProto) -> Exported
     for name, weight in reference.state_dict().items():
         if f"{name}.float16" in stored:
             rounded = stored[f"{name}.float16"].astype(np.float32)
-            step: np.ndarray = np.abs(rounded) * 2.0**-10 + 2.0**-24
+            step: np.ndarray = np.abs(rounded) * 2.0**-10 + 2.0**-24  # the distance of float16 numbers
         elif f"{name}.int8" in stored:
             step = stored[f"{name}.scale"]
             rounded = stored[f"{name}.int8"].astype(np.float32) * step
         else:
             continue
-        if not (np.abs(rounded - weight.numpy()) <= 0.51 * step).all():
+        if not (np.abs(rounded - weight.numpy()) <= 0.51 * step).all():  # half a step, and rounding errors
             raise ExportError(f"The file's {name} differs from the checkpoint's by more than rounding")
         weight.copy_(torch.from_numpy(rounded))
     return reference

@@ -33,6 +33,8 @@ from digitnet.inference.classifier import DigitClassifier, Prediction
 from digitnet.inference.images import ImageLike, batch_size, batches_by_shape, load_image
 
 MAX_DECODED_BYTES = 2**24  # of images that are held in memory to be classified together
+PARENT_CHECK_SECONDS = 0.5  # after which a worker notices that its parent was killed
+START_SECONDS = 0.01  # for which a worker is busy while the others start
 MIN_FILES_FOR_PROCESSES = 512  # starting processes takes longer than classifying fewer files in threads
 
 
@@ -188,7 +190,7 @@ class _Pool:
         self.classifier, self.workers = classifier, workers
         self.threads = ThreadPoolExecutor(workers)
         self.processes: ProcessPoolExecutor | None = None
-        self.folder: TemporaryDirectory | None = None  # holds the model for the worker processes
+        self.directory: TemporaryDirectory | None = None  # holds the model for the worker processes
         self.files = 0
 
     def submit(self, chunk: Chunk) -> "Future[ChunkPredictions]":
@@ -210,8 +212,8 @@ class _Pool:
         """Start the worker processes and wait for them, since an interrupted start prints tracebacks."""
         # A copy of the model, because its file may be replaced. It is not an argument, because loky waits forever if a
         # worker is killed before it has read arguments that do not fit into a pipe.
-        self.folder = TemporaryDirectory(prefix="digitnet-")
-        model = Path(self.folder.name) / "model.onnx"
+        self.directory = TemporaryDirectory(prefix="digitnet-")
+        model = Path(self.directory.name) / "model.onnx"
         model.write_bytes(self.classifier.content)
         processes = ProcessPoolExecutor(self.workers, initializer=_start_worker, initargs=(model, os.getpid()))
         started: set[int] = set()
@@ -223,8 +225,8 @@ class _Pool:
         """Wait for the chunks that are being classified, and end all workers."""
         if self.processes is not None:
             self.processes.shutdown()
-        if self.folder is not None:
-            self.folder.cleanup()
+        if self.directory is not None:
+            self.directory.cleanup()
         self.threads.shutdown(cancel_futures=True)
 
 
@@ -269,13 +271,13 @@ def _start_worker(model: Path, parent: int) -> None:
 def _exit_with_parent(parent: int) -> None:
     """End this process soon after its parent was killed."""
     while os.getppid() == parent:
-        time.sleep(0.5)
+        time.sleep(PARENT_CHECK_SECONDS)
     os._exit(1)
 
 
 def _worker_id() -> int:
     """Return the process ID of a worker, after a pause that lets the other workers get tasks."""
-    time.sleep(0.01)
+    time.sleep(START_SECONDS)
     return os.getpid()
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime as ort
 
 from digitnet.contract import IMAGE_SIZE, INPUT_NAME, NUM_CLASSES, REJECTED
-from digitnet.errors import ImageError, ModelError
+from digitnet.errors import ConfigError, ImageError, ModelError
 from digitnet.inference.images import ImageLike, batches_by_shape, load_image
 
 MAX_MODEL_BYTES = 64 * 2**20
@@ -41,6 +41,9 @@ class Prediction:
             probabilities: Float32 (10,).
             label: The digit, or -1 if the image was rejected.
             framed: Float32 (28, 28).
+
+        Returns:
+            The prediction.
         """
         return cls(None if label == REJECTED else int(label), probabilities, float(probabilities.max()), framed)
 
@@ -60,13 +63,14 @@ class DigitClassifier:
         metadata: The metadata of the ONNX file, for example its "version" and "threshold".
 
     Raises:
-        ModelError: If the file is missing, damaged, or not a model of digitnet, or `threads` is not a positive integer.
+        ConfigError: If `threads` is not a positive integer.
+        ModelError: If the file is missing, damaged, or not a model of digitnet.
     """
 
     def __init__(self, model: str | Path | None = None, threads: int = 1) -> None:
         self.path = released_model_path() if model is None else Path(model)
         if not isinstance(threads, int) or threads < 1:
-            raise ModelError(f"expected an integer of at least 1 as threads, got {threads!r}")
+            raise ConfigError(f"expected an integer of at least 1 as threads, got {threads!r}")
         if self.path.is_dir():
             raise ModelError(f"expected an ONNX file, got the directory {self.path}")
         if not self.path.is_file():

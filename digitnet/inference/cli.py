@@ -20,7 +20,11 @@ MAX_THREADS = 1024
 
 @one_line_errors()
 def main(args: list[str] | None = None) -> None:
-    """Run the command and exit with 0, with 1 if an image could not be decoded, or with 2 for invalid options."""
+    """Run the command and exit with 0, with 1 if an image could not be decoded, or with 2 for invalid options.
+
+    Args:
+        args: Command-line arguments, `sys.argv[1:]` by default.
+    """
     options = build_parser().parse_args(args)
     check_threads(options.threads)
     raise SystemExit(predict(options))
@@ -45,7 +49,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options `--model` and `--threads`, which every command that classifies images has."""
+    """Add the options `--model` and `--threads`, which every command that classifies images has.
+
+    Args:
+        parser: The parser of the command.
+    """
     parser.add_argument("--model", type=Path, metavar="ONNX", help="model file (default: the released model)")
     parser.add_argument(
         "--threads", type=int, default=available_cores(), help="number of CPU cores to use (default: all)"
@@ -53,13 +61,30 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def check_threads(threads: int) -> None:
-    """Raise ConfigError if `--threads` is out of range."""
+    """Check the option `--threads`.
+
+    Args:
+        threads: Its value.
+
+    Raises:
+        ConfigError: If it is out of range.
+    """
     if not 1 <= threads <= MAX_THREADS:
         raise ConfigError(f"threads is {threads}; it must be from 1 to {MAX_THREADS}")
 
 
 def predict(options: argparse.Namespace) -> int:
-    """Write the predictions for each image, chunk by chunk, and return the exit status."""
+    """Write the predictions for each image, chunk by chunk.
+
+    Args:
+        options: The command's options.
+
+    Returns:
+        The exit status: 0, or 1 if an image could not be decoded.
+
+    Raises:
+        ConfigError: If the options contradict each other or name no image.
+    """
     if options.files_from and options.inputs:
         raise ConfigError(
             f"expected --files-from or names of images, got both: {options.files_from} and {options.inputs[0]}"
@@ -77,7 +102,14 @@ def predict(options: argparse.Namespace) -> int:
 
 
 def print_errors(predictions: ChunkPredictions) -> int:
-    """Print one line for each image that could not be decoded and return their number."""
+    """Print one line for each image that could not be decoded.
+
+    Args:
+        predictions: The predictions for one chunk.
+
+    Returns:
+        The number of these images.
+    """
     for error in predictions.errors.values():
         print(f"error: {error}", file=sys.stderr)
     return len(predictions.errors)

@@ -22,6 +22,9 @@ def column_names(probabilities: bool) -> list[str]:
 
     Args:
         probabilities: Whether to include the probabilities of all digits.
+
+    Returns:
+        The names, in order.
     """
     return ["file", "label", "confidence", *(PROBABILITY_COLUMNS if probabilities else ()), "error"]
 

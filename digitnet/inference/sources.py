@@ -46,30 +46,32 @@ def find_chunks(inputs: Iterable[str]) -> Iterator[Chunk]:
         yield Chunk(names, images)
 
 
-def find_labeled_images(folder: Path) -> list[Path]:
+def find_labeled_images(directory: Path) -> list[Path]:
     """Find the images in the directories `0` to `9` of a directory.
 
     The label of an image is the name of its directory: `int(path.parent.name)`.
 
     Args:
-        folder: The directory that contains them.
+        directory: The directory that contains them.
 
     Returns:
         Paths, digit by digit, sorted by name.
 
     Raises:
-        ConfigError: If `folder` is not a directory or contains no such images.
+        ConfigError: If `directory` is not a directory or contains no such images.
     """
-    if not folder.is_dir():
-        raise ConfigError(f"expected a directory with images in the directories 0 to 9, got {folder}")
+    if not directory.is_dir():
+        raise ConfigError(f"expected a directory with images in the directories 0 to 9, got {directory}")
     found = [
         path
         for digit in range(10)
-        for path in sorted((folder / str(digit)).glob("*"))
+        for path in sorted((directory / str(digit)).glob("*"))
         if path.suffix.lower() in IMAGE_SUFFIXES
     ]
     if not found:
-        raise ConfigError(f"{folder} contains no images in directories named 0 to 9, for example {folder}/7/a.png")
+        raise ConfigError(
+            f"{directory} contains no images in directories named 0 to 9, for example {directory}/7/a.png"
+        )
     return found
 
 
@@ -105,7 +107,7 @@ def _find(inputs: Iterable[str]) -> Iterator[Chunk | NamedImage]:
         elif not name or "\0" in name:
             yield name, ImageError(f"expected a path, got {name!r}")
         elif os.path.isdir(name):
-            yield from _find_in_folder(name)
+            yield from _find_in_directory(name)
         elif is_tar(name):
             yield from read_tar(name)
         elif is_array(name):
@@ -135,11 +137,11 @@ def _read_pipe(name: str) -> bytes | ImageError:
         return ImageError(f"{name}: {error.strerror}")
 
 
-def _find_in_folder(folder: str) -> Iterator[NamedImage]:
+def _find_in_directory(directory: str) -> Iterator[NamedImage]:
     """Yield the images of a directory and its subdirectories, sorted by name."""
     empty, unreadable = True, list[OSError]()
-    for parent, folders, files in os.walk(folder, onerror=unreadable.append):
-        folders.sort()
+    for parent, directories, files in os.walk(directory, onerror=unreadable.append):
+        directories.sort()
         for name in sorted(files):
             if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
                 empty = False
@@ -151,4 +153,4 @@ def _find_in_folder(folder: str) -> Iterator[NamedImage]:
     for error in unreadable:
         yield error.filename, ImageError(f"{error.filename}: {error.strerror}")
     if empty and not unreadable:
-        yield folder, ImageError(f"{folder}: no images in this directory ({', '.join(sorted(IMAGE_SUFFIXES))})")
+        yield directory, ImageError(f"{directory}: no images in this directory ({', '.join(sorted(IMAGE_SUFFIXES))})")

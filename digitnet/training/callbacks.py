@@ -100,6 +100,9 @@ def random_seed(*keys: int) -> int:
 
     Args:
         keys: Non-negative numbers, for example the seed of the run, the epoch and the rank.
+
+    Returns:
+        An integer, 0 to 2**64 - 1.
     """
     return int(np.random.SeedSequence(keys).generate_state(1, np.uint64)[0])
 

@@ -82,8 +82,8 @@ def _check_optimizer(path: Path, states: Any, model: nn.Module) -> None:
     The fused kernel trusts the sizes of its buffers: it would write past the end of a shorter one.
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    only = states[0] if isinstance(states, list) and len(states) == 1 else None
-    state = only.get("state") if isinstance(only, dict) else None
+    optimizer_state = states[0] if isinstance(states, list) and len(states) == 1 else None
+    state = optimizer_state.get("state") if isinstance(optimizer_state, dict) else None
     if not isinstance(state, dict) or set(state) not in (set(range(len(parameters))), set()):  # empty before a step
         raise CheckpointError(f"expected the state of a run, {path} has optimizer_states that do not fit the weights")
     for index, buffers in state.items():

@@ -113,7 +113,7 @@ class TrainingCLI(LightningCLI):
             }
         )
         for name in ("best_checkpoint", "last_checkpoint"):
-            parser.link_arguments("trainer.default_root_dir", f"{name}.dirpath", compute_fn=_checkpoint_folder)
+            parser.link_arguments("trainer.default_root_dir", f"{name}.dirpath", compute_fn=_checkpoint_directory)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse the options and raise ConfigError for invalid ones."""
@@ -136,7 +136,17 @@ class TrainingCLI(LightningCLI):
             raise ConfigError(describe_error(error)) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Return the trainer with those default callbacks and loggers that its options allow."""
+        """Build the trainer with those default callbacks and loggers that its options allow.
+
+        Args:
+            kwargs: Arguments of the trainer that replace the options.
+
+        Returns:
+            The trainer.
+
+        Raises:
+            ConfigError: If the options contradict each other or cannot be satisfied on this machine.
+        """
         options = self.config_init.trainer
         root = Path(options.default_root_dir or ".")
         own: list[Callback] = []
@@ -208,6 +218,9 @@ def describe_error(error: Exception) -> str:
 
     Args:
         error: An exception of jsonargparse, or of a constructor.
+
+    Returns:
+        One line of text.
     """
     message = str(error)
     if "Union subtypes" not in message:
@@ -223,6 +236,9 @@ def track_drawing(batches: Iterable, total: int) -> Iterable:
     Args:
         batches: The batches.
         total: Their number.
+
+    Returns:
+        The same batches.
     """
     console = Console(stderr=True)
     return track(
@@ -235,7 +251,7 @@ def _has_progress_bar(options: Namespace) -> bool:
     return any(isinstance(callback, ProgressBar) for callback in options.callbacks or [])
 
 
-def _checkpoint_folder(root: str | None) -> str:
+def _checkpoint_directory(root: str | None) -> str:
     """Return the directory of the checkpoints below the trainer's root directory."""
     return str(Path(root or ".") / "checkpoints")
 
@@ -245,6 +261,9 @@ def default_loggers(root: Path) -> list[Logger]:
 
     Args:
         root: The trainer's root directory.
+
+    Returns:
+        The two loggers.
     """
     tensorboard = TensorBoardLogger(root / "logs", name="tensorboard")
     return [tensorboard, CSVLogger(root / "logs", name="csv", version=tensorboard.version)]

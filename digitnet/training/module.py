@@ -18,6 +18,9 @@ from digitnet.errors import ConfigError, DivergedError
 from digitnet.model.calibration import Calibration
 from digitnet.model.network import ConvNet
 
+INITIAL_RATE = 0.04  # of the one-cycle schedule, as a fraction of the maximum learning rate
+WARM_UP = 0.25  # fraction of the run in which the learning rate rises
+
 Batch = tuple[Tensor, Tensor]  # ink, float32 (N, 1, 28, 28), and labels, int64 (N,); label -1 is a non-digit
 
 
@@ -83,7 +86,7 @@ class DigitNet(LightningModule):
         return self.network(ink)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the loss of a batch and log it with the accuracy on its digits."""
+        """Return the loss of a batch. It is logged at the logging interval, and with the accuracy once per epoch."""
         ink, labels = batch
         logits = self(ink)
         loss = self._loss(logits, labels, self.label_smoothing)
@@ -196,7 +199,7 @@ def soft_targets(labels: Tensor) -> Tensor:
 
 
 def one_cycle(progress: float) -> float:
-    """Return the fraction of the maximum learning rate: up for a quarter of the run, then linearly down to 0.
+    """Return the fraction of the maximum learning rate: linearly up for a quarter of the run, then linearly down to 0.
 
     From L. N. Smith and N. Topin, "Super-Convergence" (2018), https://arxiv.org/abs/1708.07120.
 
@@ -206,4 +209,5 @@ def one_cycle(progress: float) -> float:
     Returns:
         A number in [0, 1].
     """
-    return max(0.0, min(0.04 + progress / 0.25, (1 - progress) / 0.75, 1.0))
+    warm_up = INITIAL_RATE + progress / WARM_UP
+    return max(0.0, min(warm_up, (1 - progress) / (1 - WARM_UP), 1.0))

@@ -32,7 +32,7 @@ class TrainingReport(Callback):
     It keeps the metrics of each epoch in the checkpoint, so that a resumed run reports all of its epochs.
 
     Args:
-        folder: The directory to write to.
+        directory: The directory to write to.
 
     Attributes:
         epochs: Metrics, "images" (their number), and seconds of each epoch with ("seconds") and without validation
@@ -41,8 +41,8 @@ class TrainingReport(Callback):
         written: The files of this run, and what each shows.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
         self.epochs: list[dict[str, float]] = []
         self.metrics: dict[str, Any] = {}
         self.written: list[tuple[Path, str]] = []
@@ -117,7 +117,7 @@ class TrainingReport(Callback):
         if self.epochs:
             self._save_figure(plot_curves(self.epochs), "curves.png", "learning curves")
         self._save_figure(plot_confusion(confusion), "confusion.png", "confusion matrix of the test images")
-        mistakes = self.folder / "mistakes.png"
+        mistakes = self.directory / "mistakes.png"
         if save_mistakes(_labeled_predictions(ink, labels, probabilities), mistakes):
             self.written.append((mistakes, "misclassified test images"))
         else:
@@ -130,13 +130,13 @@ class TrainingReport(Callback):
             **{f"test_accuracy_of_{digit}": accuracy for digit, accuracy in enumerate(per_class.tolist())},
             **environment(trainer),
         }
-        write_atomically(self.folder / "metrics.json", json.dumps(self.metrics, indent=2).encode())
-        self.written.append((self.folder / "metrics.json", "all metrics"))
+        write_atomically(self.directory / "metrics.json", json.dumps(self.metrics, indent=2).encode())
+        self.written.append((self.directory / "metrics.json", "all metrics"))
 
     def _save_figure(self, figure: Figure, name: str, meaning: str) -> None:
         """Write a plot, and remember what it shows."""
-        save_figure(figure, self.folder / name)
-        self.written.append((self.folder / name, meaning))
+        save_figure(figure, self.directory / name)
+        self.written.append((self.directory / name, meaning))
 
     def describe(self) -> str:
         """Return the epoch, the seed and the speed of a run as text that follows its accuracy."""

@@ -14,6 +14,9 @@ def summary(trainer: Trainer) -> str:
 
     Args:
         trainer: A trainer that has trained and tested the network.
+
+    Returns:
+        Several lines of text.
     """
     accuracy = trainer.callback_metrics.get("test/accuracy")
     result = "The network was not tested" if accuracy is None else f"Test accuracy {accuracy:.2%}"
@@ -39,10 +42,10 @@ def _written_checkpoints(trainer: Trainer) -> list[tuple[Path, str]]:
 
 def _written_logs(trainer: Trainer) -> list[tuple[Path, str]]:
     """Return the directories of the loggers and what they contain."""
-    folders = [(logger.log_dir, f"log of {type(logger).__name__}") for logger in trainer.loggers]
-    folders = folders or [(trainer.default_root_dir, "")]
-    written = [(Path(folder), meaning) for folder, meaning in folders if folder and meaning]
-    configs = [Path(folder) / "config.yaml" for folder, _ in folders if folder]
+    directories = [(logger.log_dir, f"log of {type(logger).__name__}") for logger in trainer.loggers]
+    directories = directories or [(trainer.default_root_dir, "")]
+    written = [(Path(directory), meaning) for directory, meaning in directories if directory and meaning]
+    configs = [Path(directory) / "config.yaml" for directory, _ in directories if directory]
     return written + [(path, "options of the run") for path in configs if path.is_file()]
 
 

@@ -52,12 +52,12 @@ def wait_for_port(port: int) -> None:
 class App:
     """`python app.py` in a process and a directory of its own."""
 
-    def __init__(self, folder: Path, *options: str, port: int | None = None) -> None:
+    def __init__(self, directory: Path, *options: str, port: int | None = None) -> None:
         self.port = port or free_port()
-        self.folder, self.url = folder, f"http://127.0.0.1:{self.port}/"
+        self.directory, self.url = directory, f"http://127.0.0.1:{self.port}/"
         self.process = subprocess.Popen(
             [sys.executable, str(ROOT / "app.py"), "--no-open", f"--port={self.port}", *options],
-            cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             env={**os.environ, "PYTHONPATH": PATH},
         )  # fmt: skip
         self.output = ""
@@ -406,15 +406,15 @@ def test_a_large_file_and_a_refused_camera_are_reported_without_the_previous_pre
 def test_a_correction_is_saved_on_request_and_can_be_evaluated(page, app):
     draw(page, SEVEN)
     shows(page, "7")
-    corrections = app.folder / "corrections"
+    corrections = app.directory / "corrections"
     assert not corrections.exists()
     page.get_by_role("button", name="It is a 4").click()
     page.get_by_text("Saved as").wait_for()
     (saved,) = corrections.rglob("*.png")
-    assert re.fullmatch(r"corrections/4/\d{8}T\d{6}-[0-9a-f]{12}\.png", str(saved.relative_to(app.folder)))
+    assert re.fullmatch(r"corrections/4/\d{8}T\d{6}-[0-9a-f]{12}\.png", str(saved.relative_to(app.directory)))
     command = [sys.executable, "-m", "digitnet", "evaluate", "corrections", "--mistakes", "mistakes.png"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    run = subprocess.run(command, cwd=app.folder, env=environment, capture_output=True, text=True, check=True)
+    run = subprocess.run(command, cwd=app.directory, env=environment, capture_output=True, text=True, check=True)
     assert "1 of 1 wrong" in run.stdout
 
 
@@ -559,31 +559,33 @@ SEND = """async ([url, headers, body]) => {
 class Proxy:
     """nginx in front of the app, on a port of its own."""
 
-    def __init__(self, folder: Path, app: App, *settings: str) -> None:
+    def __init__(self, directory: Path, app: App, *settings: str) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}/"
         lines = "".join(f"{setting};\n" for setting in settings)
-        config = folder / "nginx.conf"
+        config = directory / "nginx.conf"
         config.write_text(
-            f"daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log;\nevents {{}}\n"
-            f"http {{ access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;\n"
-            f"fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;\n"
+            f"daemon off; pid {directory}/nginx.pid; error_log {directory}/error.log;\nevents {{}}\n"
+            f"http {{ access_log off; client_body_temp_path {directory}/body;\n"
+            f"proxy_temp_path {directory}/proxy;\n"
+            f"fastcgi_temp_path {directory}/fastcgi; uwsgi_temp_path {directory}/uwsgi;\n"
+            f"scgi_temp_path {directory}/scgi;\n"
             f"client_max_body_size 30m; server {{ listen 127.0.0.1:{self.port}; location / {{\n"
             f"proxy_pass {app.url}; proxy_buffering off;\n{lines}}} }} }}\n"
         )
-        self.process = subprocess.Popen(["nginx", "-c", str(config), "-p", str(folder)], stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen(["nginx", "-c", str(config), "-p", str(directory)], stderr=subprocess.DEVNULL)
         wait_for_port(self.port)
 
 
 @pytest.fixture
 def other_site(tmp_path):
     """The address of another site, which is served on another port of this machine."""
-    folder, port = tmp_path / "site", free_port()
-    folder.mkdir()
-    (folder / "index.html").write_text("<!doctype html><title>another site</title>")
+    directory, port = tmp_path / "site", free_port()
+    directory.mkdir()
+    (directory / "index.html").write_text("<!doctype html><title>another site</title>")
     process = subprocess.Popen(
         [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)],
-        cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        cwd=directory, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     wait_for_port(port)
     yield f"http://127.0.0.1:{port}"
@@ -669,7 +671,7 @@ def test_a_hundred_half_open_connections_do_not_stop_it(app):
 def test_no_file_of_the_computer_is_served(app):
     import httpx
 
-    for path in (f"{ROOT}/pyproject.toml", "/etc/passwd", f"{app.folder}/corrections"):
+    for path in (f"{ROOT}/pyproject.toml", "/etc/passwd", f"{app.directory}/corrections"):
         assert httpx.get(f"{app.url}gradio_api/file={path}").status_code in (403, 404)
 
 

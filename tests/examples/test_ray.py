@@ -27,7 +27,7 @@ pyarrow = pytest.importorskip("pyarrow")
 if not Path("/proc/self/environ").exists():
     pytest.skip("needs /proc, to find the processes to kill", allow_module_level=True)
 
-EXAMPLE = ROOT / "examples" / "ray" / "read_digits.py"
+EXAMPLE = ROOT / "examples" / "ray" / "classify_digits.py"
 IMAGES, BLOCKS = 8 * 1024, 8  # the number of blocks that the example makes of them, each a file of the output
 DEADLINE = 120  # seconds for what takes five on an idle machine
 # Ray runs in separate processes, so that its threads, signal handlers and warnings do not affect the tests.
@@ -48,11 +48,13 @@ class RayCluster:
     """A cluster of two nodes with one CPU each, on 127.0.0.1, as a context manager."""
 
     def __enter__(self):
-        self.folder = Path(tempfile.mkdtemp(prefix="ray-"))  # not tmp_path: a socket's path has 107 characters at most
+        self.directory = Path(
+            tempfile.mkdtemp(prefix="ray-")
+        )  # not tmp_path: a socket's path has 107 characters at most
         self.token = secrets.token_hex(32)  # Ray's password; it also marks the processes of this cluster
         self.environment = {
             **os.environ,
-            "RAY_TMPDIR": str(self.folder),
+            "RAY_TMPDIR": str(self.directory),
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": self.token,
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # otherwise it would use another address
@@ -76,22 +78,25 @@ class RayCluster:
     def __exit__(self, *_) -> None:
         self.nodes.communicate(timeout=DEADLINE)
         wait_until(lambda: not self.processes(), "the processes of Ray end")
-        shutil.rmtree(self.folder)
+        shutil.rmtree(self.directory)
 
     def processes(self, name: str = "") -> dict[int, bool]:
         """Return the processes of this cluster with a name, and whether they are on the second node."""
         found = {}
-        for folder in Path("/proc").glob("[0-9]*"):
+        for directory in Path("/proc").glob("[0-9]*"):
             try:
-                environment = (folder / "environ").read_bytes().split(b"\0")
-                if f"RAY_AUTH_TOKEN={self.token}".encode() in environment and name in (folder / "cmdline").read_text():
-                    found[int(folder.name)] = f"RAY_RAYLET_PID={self.second_node}".encode() in environment
+                environment = (directory / "environ").read_bytes().split(b"\0")
+                if (
+                    f"RAY_AUTH_TOKEN={self.token}".encode() in environment
+                    and name in (directory / "cmdline").read_text()
+                ):
+                    found[int(directory.name)] = f"RAY_RAYLET_PID={self.second_node}".encode() in environment
             except OSError:  # it has ended, or belongs to another user
                 continue
         return found
 
     def actors(self) -> dict[int, bool]:
-        return self.processes("ray::MapWorker(MapBatches(ReadDigits))")
+        return self.processes("ray::MapWorker(MapBatches(ClassifyDigits))")
 
     def start(self, *args) -> subprocess.Popen:
         return subprocess.Popen(
@@ -116,12 +121,12 @@ def cluster():
 @pytest.fixture(scope="module")
 def many(tmp_path_factory) -> Path:
     """A directory of images of 1 and 7 in turn."""
-    folder = tmp_path_factory.mktemp("many")
+    directory = tmp_path_factory.mktemp("many")
     for digit in (1, 7):
-        draw_digit(digit, 240).save(folder.parent / f"{digit}.png")
+        draw_digit(digit, 240).save(directory.parent / f"{digit}.png")
     for i in range(IMAGES):  # links, because pytest takes half a minute to remove as many files
-        os.link(folder.parent / f"{(1, 7)[i % 2]}.png", folder / f"{i:05}.png")
-    return folder
+        os.link(directory.parent / f"{(1, 7)[i % 2]}.png", directory / f"{i:05}.png")
+    return directory
 
 
 def kill(pids: list[int]) -> None:
@@ -248,7 +253,8 @@ def test_invalid_inputs_get_one_line(tmp_path, source, output, expected):
 
 def test_the_ray_example_needs_no_torch():
     program = (
-        f"import sys; sys.path.insert(0, {str(EXAMPLE.parent)!r}); import read_digits; print('torch' in sys.modules)"
+        f"import sys; sys.path.insert(0, {str(EXAMPLE.parent)!r}); import classify_digits;"
+        " print('torch' in sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout == "False\n"

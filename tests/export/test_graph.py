@@ -31,7 +31,9 @@ def run(checkpoint, tmp_path, tiny_mnist):
 
     def run(*options):
         output = tmp_path / "out" / "some.onnx"
-        export.main([f"--checkpoint={checkpoint}", f"--output={output}", f"--data-dir={tiny_mnist.folder}", *options])
+        export.main(
+            [f"--checkpoint={checkpoint}", f"--output={output}", f"--data-dir={tiny_mnist.directory}", *options]
+        )
         return output.read_bytes()
 
     run.output = tmp_path / "out" / "some.onnx"

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import digitnet
-from digitnet import DigitClassifier, ImageError, ModelError
+from digitnet import ConfigError, DigitClassifier, ImageError, ModelError
 from digitnet.inference.classifier import released_model_path
 from tests.conftest import ROOT
 from tests.images import draw_digit, encode_image
@@ -102,7 +102,7 @@ def test_a_directory_as_model_is_refused(tmp_path):
 
 
 def test_zero_threads_are_refused():
-    with pytest.raises(ModelError, match="at least 1 as threads, got 0"):
+    with pytest.raises(ConfigError, match="at least 1 as threads, got 0"):
         DigitClassifier(threads=0)
 
 
@@ -160,5 +160,5 @@ def test_a_damaged_model_prints_nothing_on_stdout(tmp_path, capfd):
 
 @pytest.mark.parametrize("threads", ["2", 1.5, None])
 def test_threads_that_are_not_an_integer_are_refused(threads):
-    with pytest.raises(ModelError, match="expected an integer"):
+    with pytest.raises(ConfigError, match="expected an integer"):
         DigitClassifier(threads=threads)

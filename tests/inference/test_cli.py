@@ -14,7 +14,7 @@ from tests.inference.conftest import run
 
 
 @pytest.fixture
-def folder(tmp_path):
+def directory(tmp_path):
     """Directories 1/ and 7/ with two images each, one of which is in the wrong directory."""
     for name, digit in {"1/a.png": 1, "1/b.png": 1, "7/c.png": 7, "7/d.png": 1}.items():
         path = tmp_path / "set" / name
@@ -23,34 +23,34 @@ def folder(tmp_path):
     return tmp_path / "set"
 
 
-def test_a_table_has_a_line_per_image(folder, capsys):
-    assert run(folder) == 0
+def test_a_table_has_a_line_per_image(directory, capsys):
+    assert run(directory) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["1", "1", "7", "1"]
     assert [line.split()[-1] for line in lines] == [
-        str(folder / p) for p in ("1/a.png", "1/b.png", "7/c.png", "7/d.png")
+        str(directory / p) for p in ("1/a.png", "1/b.png", "7/c.png", "7/d.png")
     ]
 
 
-def test_json_lines_can_be_read_back(folder, capsys):
-    assert run(folder / "7", "--format", "json", "--probabilities") == 0
+def test_json_lines_can_be_read_back(directory, capsys):
+    assert run(directory / "7", "--format", "json", "--probabilities") == 0
     records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [record["label"] for record in records] == [7, 1]
     assert records[0]["confidence"] == pytest.approx(max(records[0]["probabilities"]))
     assert sum(records[0]["probabilities"]) == pytest.approx(1, abs=1e-5)
 
 
-def test_csv_can_be_read_back(folder, capsys, tmp_path):
+def test_csv_can_be_read_back(directory, capsys, tmp_path):
     Image.new("L", (30, 30), 200).save(tmp_path / "blank.png")
-    assert run(folder / "7", tmp_path / "blank.png", "--format", "csv", "--probabilities") == 0
+    assert run(directory / "7", tmp_path / "blank.png", "--format", "csv", "--probabilities") == 0
     records = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [record["label"] for record in records] == ["7", "1", ""]
     assert float(records[0]["probability_7"]) == float(records[0]["confidence"])
 
 
-def test_a_bad_file_is_reported_and_skipped(folder, capsys):
-    (folder / "7" / "cc.png").write_text("not an image")
-    assert run(folder / "7", folder / "missing.png") == 1
+def test_a_bad_file_is_reported_and_skipped(directory, capsys):
+    (directory / "7" / "cc.png").write_text("not an image")
+    assert run(directory / "7", directory / "missing.png") == 1
     captured = capsys.readouterr()
     assert [line.split()[0] for line in captured.out.splitlines()] == ["7", "1"]
     errors = captured.err.splitlines()
@@ -59,18 +59,18 @@ def test_a_bad_file_is_reported_and_skipped(folder, capsys):
     assert "missing.png: No such file" in errors[1]
 
 
-def test_an_empty_directory_is_reported_and_the_others_are_classified(folder, capsys):
-    (folder / "void").mkdir()
-    assert run(folder / "7", folder / "void", folder / "1") == 1
+def test_an_empty_directory_is_reported_and_the_others_are_classified(directory, capsys):
+    (directory / "void").mkdir()
+    assert run(directory / "7", directory / "void", directory / "1") == 1
     captured = capsys.readouterr()
     assert len(captured.out.splitlines()) == 4
     assert "void: no images in this directory" in captured.err
 
 
-def test_a_closed_pipe_is_not_an_error(folder):
+def test_a_closed_pipe_is_not_an_error(directory):
     for index in range(300):
-        draw_digit(1, 30).save(folder / f"{index}.png")
-    program = f"{shlex.quote(sys.executable)} -m digitnet predict {shlex.quote(str(folder))} | head -n 1"
+        draw_digit(1, 30).save(directory / f"{index}.png")
+    program = f"{shlex.quote(sys.executable)} -m digitnet predict {shlex.quote(str(directory))} | head -n 1"
     result = subprocess.run(program, shell=True, cwd=ROOT, capture_output=True, text=True)
     assert len(result.stdout.splitlines()) == 1
     assert result.stderr == ""
@@ -103,8 +103,8 @@ def test_hundreds_of_images_are_classified_in_order(tmp_path, capsys):
         (["x.png", "--threads", "0"], "threads is 0"),
     ],
 )
-def test_bad_input_gets_one_clear_line_and_status_2(folder, capsys, args, expected):
-    (folder / "empty").mkdir()
-    assert run(*(arg.format(folder=folder) for arg in args)) == 2
+def test_bad_input_gets_one_clear_line_and_status_2(directory, capsys, args, expected):
+    (directory / "empty").mkdir()
+    assert run(*(arg.format(directory=directory) for arg in args)) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert expected in line

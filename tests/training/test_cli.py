@@ -27,8 +27,8 @@ def run(tiny_mnist, tmp_path, monkeypatch):
     return run
 
 
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
+def names(directory):
+    return sorted(path.name for path in directory.iterdir())
 
 
 def test_one_command_trains_tests_and_reports(run, capsys):

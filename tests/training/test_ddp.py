@@ -97,7 +97,7 @@ def test_two_processes_leave_one_checkpoint_and_one_report_and_learn_as_well_as_
     ]  # fmt: skip
     two = figures(tmp_path / "two")
     # Two processes measure the same values on the validation images as one process.
-    model, data = load_model(tmp_path / "two" / "checkpoints" / "best.ckpt"), MNISTDataModule(tiny_mnist.folder)
+    model, data = load_model(tmp_path / "two" / "checkpoints" / "best.ckpt"), MNISTDataModule(tiny_mnist.directory)
     data.setup("fit")
     images, labels = data.val_set.images, data.val_set.labels
     with torch.inference_mode():

@@ -167,8 +167,10 @@ def test_the_tensorboard_logger_writes_to_its_own_directory(run, tmp_path):
 
 
 def test_several_loggers_can_be_used_together(run, tmp_path):
-    folder = str(tmp_path / "mine")
-    loggers = [{"class_path": name, "init_args": {"save_dir": folder}} for name in ("CSVLogger", "TensorBoardLogger")]
+    directory = str(tmp_path / "mine")
+    loggers = [
+        {"class_path": name, "init_args": {"save_dir": directory}} for name in ("CSVLogger", "TensorBoardLogger")
+    ]
     cli = run(f"--trainer.logger={json.dumps(loggers)}", "--trainer.limit_train_batches=2")
     assert [type(logger) for logger in cli.trainer.loggers] == [CSVLogger, TensorBoardLogger]
 

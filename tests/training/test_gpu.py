@@ -55,7 +55,9 @@ def test_no_step_of_an_epoch_fetches_a_number_from_the_device(tiny_mnist, tmp_pa
         max_epochs=1, accelerator="cpu", default_root_dir=str(tmp_path), callbacks=[fetched],
         logger=False, enable_checkpointing=False, enable_progress_bar=False,
     )  # fmt: skip
-    trainer.fit(DigitNet(), MNISTDataModule(str(tiny_mnist.folder), batch_size=16, synthetic_digits=40, non_digits=10))
+    trainer.fit(
+        DigitNet(), MNISTDataModule(str(tiny_mnist.directory), batch_size=16, synthetic_digits=40, non_digits=10)
+    )
     assert fetched.steps > 20
     assert fetched.numbers == 0
 

@@ -41,7 +41,7 @@ def trainer(tmp_path):
 
 @pytest.fixture
 def data(tiny_mnist):
-    return MNISTDataModule(str(tiny_mnist.folder), batch_size=16, synthetic_digits=40, non_digits=10)
+    return MNISTDataModule(str(tiny_mnist.directory), batch_size=16, synthetic_digits=40, non_digits=10)
 
 
 def test_the_plain_api_fits_validates_tests_and_predicts(trainer, data):

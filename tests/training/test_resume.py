@@ -32,9 +32,9 @@ def finish(process):
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     """Return the final weights of a run that was never interrupted."""
-    folder = tmp_path_factory.mktemp("uninterrupted")
-    finish(TinyMNIST(folder / "made").train(folder / "run", *OPTIONS))
-    return weights(folder / "run")
+    directory = tmp_path_factory.mktemp("uninterrupted")
+    finish(TinyMNIST(directory / "made").train(directory / "run", *OPTIONS))
+    return weights(directory / "run")
 
 
 def stop(process, root, after, signum):

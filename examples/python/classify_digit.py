@@ -1,4 +1,4 @@
-"""Classify an image of a digit with onnxruntime and Pillow only: python read_digit.py image.png [model.onnx]."""
+"""Classify an image of a digit with onnxruntime and Pillow only: python classify_digit.py image.png [model.onnx]."""
 
 import sys
 from pathlib import Path
@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 MODEL = Path(__file__).parents[2] / "checkpoints" / "release" / "digitnet.onnx"
 
 
-def read_digit(path, model=MODEL):
+def classify_digit(path, model=MODEL):
     """Return the digit in an image, or -1 if it is rejected, and the probability of each digit, float32 (10,)."""
     session = ort.InferenceSession(model)  # a program that classifies many images creates it once
     image = ImageOps.exif_transpose(Image.open(path)).convert("RGBA")  # of any size, not cropped: the model frames it
@@ -19,5 +19,5 @@ def read_digit(path, model=MODEL):
 
 
 if __name__ == "__main__":
-    label, probabilities = read_digit(*sys.argv[1:3])
+    label, probabilities = classify_digit(*sys.argv[1:3])
     print("rejected" if label < 0 else f"{label} ({probabilities[label]:.1%})")

@@ -1,4 +1,4 @@
-// Classifies an image of a digit: node read_digit.mjs image.png [model.onnx]
+// Classifies an image of a digit: node classify_digit.mjs image.png [model.onnx]
 // onnxruntime-web runs as WebAssembly: it has half the size of onnxruntime-node and no native code. If speed matters, use
 // onnxruntime-node, which is two to six times faster and loads in a tenth of the time; only the import has to change.
 import { readFileSync } from "node:fs";

@@ -1,6 +1,6 @@
 """Classify a directory of images, or Parquet files, on all machines of a Ray cluster.
 
-    python read_digits.py SOURCE OUTPUT
+    python classify_digits.py SOURCE OUTPUT
 
 Each image, or record of Parquet, becomes one record of the Parquet files in OUTPUT: its other columns, its label (null
 if it is rejected), the confidence, and the error if it could not be decoded. The records have no order.
@@ -36,7 +36,7 @@ Row = dict[str, str]
 CHUNKS_PER_BLOCK = 4  # a block of images becomes a file of the output
 
 
-class ReadDigits:
+class ClassifyDigits:
     """An actor: a process on the cluster that loads the model once and classifies batches.
 
     Args:
@@ -99,7 +99,7 @@ def count_records(location: str, tables: list[str], filesystem: fs.FileSystem) -
 def add_results(records: ray.data.Dataset, filesystem: fs.FileSystem, actors: int) -> ray.data.Dataset:
     """Return the records with the results, which Ray computes when they are written."""
     return records.map_batches(
-        ReadDigits,
+        ClassifyDigits,
         fn_constructor_args=[filesystem],
         compute=ray.data.ActorPoolStrategy(size=actors),  # failed actors are restarted, and their tasks repeated
         num_cpus=ACTOR_CPUS,
