@@ -34,7 +34,7 @@ VARIANTS = {
     "without degradation": ["--data.degradation=0"],
     "without synthetic digits": ["--data.synthetic_digits=0"],
     "without non-digits": ["--data.non_digits=0"],
-    "without elastic deformation": ["--data.augmentation.displacement=0"],
+    "without elastic deformation": ["--data.augment.displacement=0"],
     "without augmentation": ["--data.augmentation=false"],
 }
 

@@ -5,6 +5,7 @@ import importlib
 import sys
 
 import digitnet
+from digitnet.console import OptionParser
 from digitnet.errors import one_line_errors
 
 COMMANDS = {  # the module whose `main` runs the command, and what the command does
@@ -25,15 +26,15 @@ def main(args: list[str] | None = None) -> None:
         args: The arguments, without the program's name; those of the process by default.
     """
     args = sys.argv[1:] if args is None else args
-    command = build_parser().parse_args(args[:1]).command
     with one_line_errors():  # an import fails if the packages of an extra are not installed
+        command = build_parser().parse_args(args[:1]).command
         module = importlib.import_module(COMMANDS[command][0])
     module.main(args[1:])
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the first argument: a command, `--help` or `--version`."""
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="digitnet",
         description="Recognizes handwritten digits in images.",
         epilog="`digitnet COMMAND --help` lists the options of a command.",

@@ -1,7 +1,19 @@
-"""Log output of the commands."""
+"""What the commands share: log output and the parser of their options."""
 
+import argparse
 import logging
 import sys
+from typing import NoReturn
+
+from digitnet.errors import ConfigError
+
+
+class OptionParser(argparse.ArgumentParser):
+    """An ArgumentParser that reports invalid options in one line, as the commands report all errors."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise ConfigError in place of printing the usage and exiting."""
+        raise ConfigError(f"{message} (`{self.prog} --help` lists the options)")
 
 
 class _StderrHandler(logging.Handler):

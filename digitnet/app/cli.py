@@ -9,6 +9,7 @@ import gradio as gr
 
 from digitnet.app.demo import MAX_BODY_BYTES, build_demo, describe, launch_options
 from digitnet.app.server import LOOPBACK, middleware
+from digitnet.console import OptionParser
 from digitnet.errors import ConfigError, one_line_errors
 from digitnet.inference.classifier import DigitClassifier
 
@@ -27,7 +28,7 @@ def main(args: list[str] | None = None) -> None:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command's options."""
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="digitnet app", description="Serves a page with a sketchpad; the prediction updates as you draw."
     )
     parser.add_argument("--model", type=Path, metavar="ONNX", help="model file (default: the released model)")

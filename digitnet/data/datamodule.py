@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from lightning import LightningDataModule
 from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
 
 from digitnet.data.augmentation import Augmentation
@@ -32,16 +32,19 @@ class MNISTDataModule(LightningDataModule):
         data_dir: Directory with MNIST/raw, to which MNIST is downloaded if it is missing.
         batch_size: Number of images per batch on each device, at least 1.
         val_fraction: Fraction of MNIST's training images for validation, above 0 and below 1.
-        augmentation: Whether to augment training images; or an `Augmentation` with other magnitudes. On the command
-            line, each magnitude is an option, for example `--data.augmentation.rotation 0`.
+        augmentation: Whether to augment training images.
         synthetic_digits: Number of synthetic digits added to the training set.
         non_digits: Number of synthetic non-digits added to the training set.
-        degradation: Fraction of each training batch that is degraded instead, 0 to 1; or a `Degradation` with other
-            magnitudes. On the command line, each magnitude is an option, for example
-            `--data.degradation.noise.gaussian 0.2`.
+        degradation: Fraction of each training batch that is degraded instead, 0 to 1.
         unchanged: Fraction of each training batch that is neither degraded nor augmented, 0 to 1: augmented images have
             no exactly straight, vertical lines.
         extra_dir: Directory with more training images of any size in the directories 0 to 9.
+        augment: The augmentation, `Augmentation()` by default. On the command line, each magnitude is an option, for
+            example `--data.augment.rotation 0`.
+        degrade: The degradation, `Degradation()` by default. On the command line, each magnitude of its steps is an
+            option, for example `--data.degrade.noise.gaussian 0.2`.
+
+    Checkpoints contain neither `augment` nor `degrade`: pass them to `load_from_checkpoint`, too.
 
     Attributes:
         track: Called with an iterable of the synthetic batches and its length, to show a progress bar while they are
@@ -56,12 +59,14 @@ class MNISTDataModule(LightningDataModule):
         data_dir: str = "data",
         batch_size: int = 128,
         val_fraction: float = 0.1,
-        augmentation: bool | Augmentation = True,
+        augmentation: bool = True,
         synthetic_digits: int = 12000,
         non_digits: int = 4000,
-        degradation: float | Degradation = 0.0,
+        degradation: float = 0.0,
         unchanged: float = 0.125,
         extra_dir: str | None = None,
+        augment: Augmentation | None = None,
+        degrade: Degradation | None = None,
     ) -> None:
         super().__init__()
         if not data_dir:
@@ -71,8 +76,13 @@ class MNISTDataModule(LightningDataModule):
         for name, value in [("synthetic_digits", synthetic_digits), ("non_digits", non_digits)]:
             if value < 0:
                 raise ConfigError(f"data.{name} is {value}; it must be 0 or more, for example 10000")
-        if not 0 <= unchanged <= 1:
-            raise ConfigError(f"data.unchanged is {unchanged}; it must be from 0 to 1, for example 0.125")
+        for name, fraction in [("degradation", degradation), ("unchanged", unchanged)]:
+            if not 0 <= fraction <= 1:
+                raise ConfigError(f"data.{name} is {fraction}; it must be from 0 to 1, for example 0.4")
+        if degrade is not None and not degradation:
+            raise ConfigError("data.degrade has no effect with data.degradation 0; set it, for example to 0.4")
+        if augment is not None and not augmentation:
+            raise ConfigError("data.augment has no effect with data.augmentation false; set it to true")
         if not 0 < val_fraction < 1:
             raise ConfigError(f"data.val_fraction is {val_fraction}; it must be above 0 and below 1, for example 0.1")
         # As Lightning's own samplers do. Unlike a constructor argument, it cannot differ from `--seed_everything`.
@@ -84,11 +94,13 @@ class MNISTDataModule(LightningDataModule):
         self.non_digits = non_digits
         self.unchanged = unchanged
         self.extra_dir = extra_dir
-        self.augment: nn.Module = make_augmentation(augmentation)
-        self.degrade = degradation if isinstance(degradation, Degradation) else Degradation(degradation)
+        self.augmentation = augmentation
+        self.degradation = degradation
+        self.augment = augment or Augmentation()
+        self.degrade = degrade or Degradation()
         self.track: Callable[[Iterable, int], Iterable] = lambda batches, total: batches
         # The same data may be stored elsewhere when a run is resumed.
-        self.save_hyperparameters(ignore=["data_dir", "extra_dir", "augmentation", "degradation"])
+        self.save_hyperparameters(ignore=["data_dir", "extra_dir", "augment", "degrade"])
         self.save_hyperparameters({**self._magnitudes(), "seed": self.seed})
 
     def prepare_data(self) -> None:
@@ -163,21 +175,21 @@ class MNISTDataModule(LightningDataModule):
         Returns:
             Ink of the same shape and range.
         """
-        degraded = round(len(ink) * self.degrade.fraction)
+        degraded = round(len(ink) * self.degradation)
         unchanged = degraded + int(len(ink) * self.unchanged)
         first, second, third = ink.tensor_split([degraded, unchanged])
         first = self.degrade(first) if len(first) else first
-        third = self.augment(third) if len(third) else third
+        third = self.augment(third) if self.augmentation and len(third) else third
         return torch.cat([first, second, third])
 
     def _magnitudes(self) -> dict[str, Any]:
         """Return the magnitudes of the transforms that are in use, named like their command-line options."""
-        magnitudes: dict[str, Any] = {"augmentation": not isinstance(self.augment, nn.Identity)}
-        used = {"augmentation": self.augment} | ({"degradation": self.degrade} if self.degrade.fraction else {})
-        for name, module in used.items():
-            if isinstance(module, (Augmentation, Degradation)):
-                magnitudes |= {f"{name}.{key}": value for key, value in module.magnitudes().items()}
-        return magnitudes
+        used: dict[str, Augmentation | Degradation] = {}
+        if self.augmentation:
+            used["augment"] = self.augment
+        if self.degradation:
+            used["degrade"] = self.degrade
+        return {f"{name}.{key}": value for name, module in used.items() for key, value in module.magnitudes().items()}
 
     def _draw_synthetic(self) -> tuple[Tensor, Tensor]:
         """Return the synthetic images and their labels."""
@@ -216,20 +228,6 @@ class MNISTDataModule(LightningDataModule):
         return DataLoader(
             dataset, batch_size=batch_size, sampler=sampler, collate_fn=collate, generator=torch.Generator()
         )
-
-
-def make_augmentation(option: bool | nn.Module) -> nn.Module:
-    """Return the augmentation for an option of the data module.
-
-    Args:
-        option: False for none, True for the default, or the module itself.
-
-    Returns:
-        A module that maps ink, float32 (N, 1, 28, 28), to ink of the same shape.
-    """
-    if isinstance(option, nn.Module):
-        return option
-    return Augmentation() if option else nn.Identity()
 
 
 def split_indices(size: int, val_fraction: float) -> tuple[Tensor, Tensor]:

@@ -27,7 +27,6 @@ class Degradation(nn.Module):
     """Degrade each image and frame it again.
 
     Args:
-        fraction: Fraction of each training batch that is degraded, 0 to 1.
         placement: Places the digit on a canvas.
         stroke: Changes the stroke width and the hardness of its edges.
         distractors: Adds lines and blots.
@@ -41,7 +40,6 @@ class Degradation(nn.Module):
 
     def __init__(
         self,
-        fraction: float = 0.4,
         placement: "RandomPlacement | None" = None,
         stroke: "RandomStroke | None" = None,
         distractors: "RandomDistractors | None" = None,
@@ -50,11 +48,8 @@ class Degradation(nn.Module):
         canvas_sizes: tuple[int, ...] = CANVAS_SIZES,
     ) -> None:
         super().__init__()
-        if not 0 <= fraction <= 1:
-            raise ConfigError(f"data.degradation is {fraction}; it must be from 0 to 1, for example 0.4")
         if not canvas_sizes or min(canvas_sizes) < IMAGE_SIZE:
             raise ConfigError(f"canvas_sizes of Degradation is {canvas_sizes}; they must be {IMAGE_SIZE} or more")
-        self.fraction = fraction
         self.placement = placement or RandomPlacement()
         self.stroke = stroke or RandomStroke()
         self.distractors = distractors or RandomDistractors()
@@ -82,14 +77,13 @@ class Degradation(nn.Module):
         """Return the magnitudes of all steps, named like the command-line options."""
         steps = {name: step for name, step in self.named_children() if isinstance(step, RandomTransform)}
         return {
-            "fraction": self.fraction,
             "canvas_sizes": self.canvas_sizes,
             **{f"{name}.{key}": value for name, step in steps.items() for key, value in step.magnitudes().items()},
         }
 
     def extra_repr(self) -> str:
         """Return the arguments that are not modules as text, for `repr`."""
-        return f"fraction={self.fraction}, canvas_sizes={self.canvas_sizes}"
+        return f"canvas_sizes={self.canvas_sizes}"
 
 
 @final
@@ -109,6 +103,9 @@ class RandomPlacement(RandomTransform):
         overhang: Maximum distance by which a digit exceeds the canvas, as a fraction of half its width.
         cropped: Fraction of images that are cropped to the digit, which then fills the canvas.
     """
+
+    FRACTIONS = (("rotated",), ("sheared",), ("widened",), ("cropped",))
+    POSITIVE = ("scale", "min_side")
 
     def __init__(
         self,
@@ -180,6 +177,8 @@ class RandomStroke(RandomTransform):
         contrast: Range of the factor by which the slope of a hardened edge grows.
     """
 
+    FRACTIONS = (("thickened", "thinned", "outlined"), ("min_remaining",), ("max_remaining",), ("hardened",))
+
     def __init__(
         self,
         thickened: float = 0.15,
@@ -248,6 +247,9 @@ class RandomDistractors(RandomTransform):
         blot_level: Range of the level of smooth noise in [0, 1] above which there is a blot; higher means smaller.
         blot_contrast: Slope of the edges of a blot, in ink per unit of the noise.
     """
+
+    FRACTIONS = (("lined",), ("zigzag",), ("dotted",), ("blotted",))
+    POSITIVE = ("line_width", "teeth", "dots")
 
     def __init__(
         self,
@@ -342,6 +344,9 @@ class RandomBackground(RandomTransform):
         strength: Range of the ink of the strokes of half of the images.
         tilt: Maximum slope of stripes, edges and bands of half of the images.
     """
+
+    FRACTIONS = (("shaded", "foggy", "striped", "edged", "inverted", "faded"),)
+    POSITIVE = ("stripe_period",)
 
     def __init__(
         self,
@@ -456,6 +461,8 @@ class RandomNoise(RandomTransform):
         impulse_fraction: Range of the fraction of black pixels, and of that of white pixels.
         inverted: Fraction of images with dark strokes on a bright background.
     """
+
+    FRACTIONS = (("blurred", "glass", "gaussian", "shot", "impulse"), ("inverted",))
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from digitnet.console import log_to_stderr
+from digitnet.console import OptionParser, log_to_stderr
 from digitnet.data.mnist import fetch_mnist, read_test_set
 from digitnet.errors import ConfigError, one_line_errors
 from digitnet.evaluation.corruptions import CORRUPTIONS
@@ -49,7 +49,7 @@ def main(args: list[str] | None = None) -> None:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command's options."""
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="digitnet evaluate",
         description="Measures the accuracy on images in directories 0/ to 9/, or on corrupted images of MNIST.",
     )

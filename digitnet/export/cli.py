@@ -5,7 +5,7 @@ from pathlib import Path
 
 import onnx
 
-from digitnet.console import log_to_stderr
+from digitnet.console import OptionParser, log_to_stderr
 from digitnet.data.mnist import fetch_mnist
 from digitnet.errors import one_line_errors
 from digitnet.export.graph import add_metadata, build_onnx
@@ -32,7 +32,7 @@ def main(args: list[str] | None = None) -> None:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command's options."""
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="digitnet export", description="Exports a checkpoint as one ONNX file that takes raw images of any size."
     )
     parser.add_argument(

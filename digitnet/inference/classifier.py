@@ -74,7 +74,9 @@ class DigitClassifier:
         if self.path.is_dir():
             raise ModelError(f"expected an ONNX file, got the directory {self.path}")
         if not self.path.is_file():
-            step = "Install digitnet again" if model is None else "Export one first: python export.py"
+            step = (
+                "Install digitnet again" if model is None else "Export one first: digitnet export, or python export.py"
+            )
             raise ModelError(f"No model {self.path}. {step}")
         size = self.path.stat().st_size
         if size > MAX_MODEL_BYTES:

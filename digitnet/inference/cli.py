@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from digitnet.console import OptionParser
 from digitnet.errors import ConfigError, one_line_errors
 from digitnet.inference.batch import ChunkPredictions, available_cores, predict_chunks
 from digitnet.inference.classifier import DigitClassifier
@@ -32,7 +33,7 @@ def main(args: list[str] | None = None) -> None:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command's options."""
-    parser = argparse.ArgumentParser(prog="digitnet predict", description="Predicts which digit each image shows.")
+    parser = OptionParser(prog="digitnet predict", description="Predicts which digit each image shows.")
     parser.add_argument(
         "inputs",
         nargs="*",

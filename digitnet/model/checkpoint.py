@@ -72,7 +72,7 @@ def read_checkpoint(path: str | Path, reference: nn.Module | None = None) -> dic
     if path.is_dir():
         raise CheckpointError(f"expected a checkpoint, for example checkpoints/last.ckpt, got the directory {path}")
     if not path.is_file():
-        raise CheckpointError(f"No checkpoint {path}. Train one first: python train.py")
+        raise CheckpointError(f"No checkpoint {path}. Train one first: digitnet train, or python train.py")
     checkpoint = _unpickle(path)
     _check_content(path, checkpoint)
     if reference is not None:

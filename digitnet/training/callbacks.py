@@ -8,6 +8,7 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from digitnet.errors import CheckpointError, DigitnetError, Interrupted, RankLostError
 
@@ -37,8 +38,15 @@ class EpochSeed(Callback):
 class EpochLog(Callback):
     """Log a line per epoch with its metrics, for output that is not a terminal and shows no progress bar."""
 
+    def __init__(self) -> None:
+        self._start = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock, also of a run that is resumed within an epoch."""
+        self._start = time.perf_counter()
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
+        """Restart the clock."""
         self._start = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -80,6 +88,8 @@ class ResumeHint(Callback):
             ) from exception
         if trainer.state.fn != TrainerFn.FITTING:
             return
+        if isinstance(exception, MisconfigurationException):  # it names the option
+            return
         if isinstance(exception, Interrupted) and trainer.is_global_zero and self._training:
             logger.warning("Interrupted in %s. %s", epoch_name(trainer), self._hint(trainer))
         elif trainer.ckpt_path and not self._training and not isinstance(exception, (DigitnetError, OSError)):
@@ -90,6 +100,8 @@ class ResumeHint(Callback):
 
     def _hint(self, trainer: Trainer) -> str:
         """Return how to resume the run."""
+        if self.checkpoint is not None and self.checkpoint.save_on_exception:  # it is about to be written
+            return "Resume with the same options and --ckpt_path last"
         if self.checkpoint is None or not self.checkpoint.best_model_path:
             return "There is no checkpoint of this run to resume from."
         return f"Resume with the same options and --ckpt_path {self.checkpoint.best_model_path}"

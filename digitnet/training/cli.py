@@ -4,14 +4,16 @@ import atexit
 import ctypes
 import logging
 import os
-import re
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from jsonargparse import ArgumentError, Namespace
 from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, ProgressBar
@@ -23,16 +25,18 @@ from rich.progress import track
 
 from digitnet.console import log_to_stderr
 from digitnet.data.datamodule import MNISTDataModule
-from digitnet.errors import ConfigError, one_line_errors
+from digitnet.errors import ConfigError, DigitnetError, one_line_errors
 from digitnet.training.callbacks import EpochLog, EpochSeed, ResumeHint
 from digitnet.training.checkpoint import check_resumable
 from digitnet.training.module import DigitNet
+from digitnet.training.option_errors import describe_error
 from digitnet.training.report import TrainingReport
 from digitnet.training.summary import summary
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # parameters of mallopt in glibc's malloc.h
 MAX_SEED = 2**32 - 1
 LIGHTNING_CKPT_PATHS = ("best", "last", "hpc")  # words that Lightning resolves to a path
+POSITIVE_OPTIONS = ("accumulate_grad_batches", "check_val_every_n_epoch")  # by which Lightning divides unchecked
 TRAINER_DEFAULTS = {
     "max_epochs": 5,
     "devices": 1,
@@ -74,6 +78,7 @@ class TrainingCLI(LightningCLI):
         log_to_stderr()
         filter_warnings()
         configure_malloc()
+        represent_enums()
         atexit.register(destroy_process_group)
         super().__init__(
             DigitNet,
@@ -107,13 +112,14 @@ class TrainingCLI(LightningCLI):
                 "best_checkpoint.save_weights_only": True,
                 "best_checkpoint.enable_version_counter": False,
                 "last_checkpoint.filename": "last",
+                # It has no effect without a monitored metric, but distinguishes the state of this callback from that of
+                # another ModelCheckpoint: --trainer.callbacks+=ModelCheckpoint.
+                "last_checkpoint.mode": "max",
                 "last_checkpoint.enable_version_counter": False,
                 "last_checkpoint.save_on_train_epoch_end": True,
                 "learning_rate_monitor.logging_interval": "epoch",
             }
         )
-        for name in ("best_checkpoint", "last_checkpoint"):
-            parser.link_arguments("trainer.default_root_dir", f"{name}.dirpath", compute_fn=_checkpoint_directory)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse the options and raise ConfigError for invalid ones."""
@@ -121,6 +127,10 @@ class TrainingCLI(LightningCLI):
             super().parse_arguments(parser, args)
         except ArgumentError as error:
             raise ConfigError(f"{describe_error(error)} (`{parser.prog} --help` lists the options)") from error
+        for name in POSITIVE_OPTIONS:
+            value = self.config.trainer[name]
+            if value is not None and value < 1:
+                raise ConfigError(f"trainer.{name} is {value}; it must be 1 or more")
         if not 0 <= self.config.seed_everything <= MAX_SEED:
             raise ConfigError(f"seed_everything is {self.config.seed_everything}; it must be from 0 to {MAX_SEED}")
 
@@ -132,7 +142,7 @@ class TrainingCLI(LightningCLI):
         """
         try:
             super().instantiate_classes()
-        except (ValueError, ModuleNotFoundError) as error:  # jsonargparse raises ValueError for what it wraps
+        except (ValueError, ModuleNotFoundError, MisconfigurationException) as error:  # jsonargparse wraps ValueErrors
             raise ConfigError(describe_error(error)) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -149,6 +159,9 @@ class TrainingCLI(LightningCLI):
         """
         options = self.config_init.trainer
         root = Path(options.default_root_dir or ".")
+        for checkpoint in (self.config_init.best_checkpoint, self.config_init.last_checkpoint):
+            if checkpoint.dirpath is None:
+                checkpoint.dirpath = os.path.realpath(root / "checkpoints")
         own: list[Callback] = []
         stock: list[Callback] = []
         if options.barebones:  # which excludes loggers, checkpoints, progress bars and everything that logs
@@ -194,18 +207,28 @@ class TrainingCLI(LightningCLI):
             check_resumable(Path(path), self.model, self.datamodule)
 
     def fit(self) -> None:
-        """Train, or resume from `--ckpt_path`."""
-        self.trainer.fit(self.model, self.datamodule, ckpt_path=self.config.ckpt_path, weights_only=True)
+        """Train, or resume from `--ckpt_path`.
+
+        Raises:
+            ConfigError: If Lightning finds an option invalid, or one that does not fit the others.
+        """
+        with invalid_options_as_config_errors():
+            self.trainer.fit(self.model, self.datamodule, ckpt_path=self.config.ckpt_path, weights_only=True)
 
     def test(self) -> None:
-        """Test the epoch with the lowest val/loss, or the last state of the network if no checkpoint was written."""
+        """Test the epoch with the lowest val/loss, or the last state of the network if no checkpoint was written.
+
+        Raises:
+            ConfigError: If Lightning finds an option invalid.
+        """
         path = self.best_checkpoint_path()
-        self.trainer.test(self.model, self.datamodule, ckpt_path=path, weights_only=True, verbose=False)
+        with invalid_options_as_config_errors():
+            self.trainer.test(self.model, self.datamodule, ckpt_path=path, weights_only=True, verbose=False)
 
     def print_summary(self) -> None:
         """Print the result of the run and where its files are stored, in the first of several processes."""
         if self.trainer.is_global_zero:
-            print(summary(self.trainer))
+            print(summary(self.trainer, self.best_checkpoint_path()))
 
     def best_checkpoint_path(self) -> str | None:
         """Return the path of the epoch with the lowest val/loss, or None if there is no such checkpoint."""
@@ -213,21 +236,23 @@ class TrainingCLI(LightningCLI):
         return path if os.path.isfile(path) else None
 
 
-def describe_error(error: Exception) -> str:
-    """Return the message of jsonargparse for an invalid value without the list of the types that it tried.
+@contextmanager
+def invalid_options_as_config_errors() -> Iterator[None]:
+    """Raise ConfigError for the exceptions with which Lightning refuses options.
 
-    Args:
-        error: An exception of jsonargparse, or of a constructor.
-
-    Returns:
-        One line of text.
+    Raises:
+        ConfigError: With the message of the exception.
     """
-    message = str(error)
-    if "Union subtypes" not in message:
-        return message
-    noise = re.compile(r"\s*(- Expected a |(- )?Does not validate|Subtypes:|Errors:|Given value)")
-    lines = [line.strip(" -") for line in message.splitlines() if not noise.match(line)]
-    return message if all(line.endswith(":") for line in lines) else " ".join(lines)
+    try:
+        yield
+    except DigitnetError:
+        raise
+    except (MisconfigurationException, ValueError) as error:
+        raise ConfigError(str(error)) from error
+    except RuntimeError as error:
+        if not str(error).startswith("Early stopping conditioned on metric"):
+            raise
+        raise ConfigError(str(error)) from error
 
 
 def track_drawing(batches: Iterable, total: int) -> Iterable:
@@ -249,11 +274,6 @@ def track_drawing(batches: Iterable, total: int) -> Iterable:
 def _has_progress_bar(options: Namespace) -> bool:
     """Return whether the options of the trainer name a progress bar."""
     return any(isinstance(callback, ProgressBar) for callback in options.callbacks or [])
-
-
-def _checkpoint_directory(root: str | None) -> str:
-    """Return the directory of the checkpoints below the trainer's root directory."""
-    return str(Path(root or ".") / "checkpoints")
 
 
 def default_loggers(root: Path) -> list[Logger]:
@@ -279,6 +299,14 @@ def configure_malloc() -> None:
     if mallopt:
         for parameter, value in [(M_MMAP_THRESHOLD, 2**30), (M_TRIM_THRESHOLD, 2**31 - 1)]:
             mallopt(parameter, value)
+
+
+def represent_enums() -> None:
+    """Let YAML write members of enumerations as their values.
+
+    The default of an option of Lightning's Timer is one, and config.yaml could not be saved.
+    """
+    yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, member: dumper.represent_data(member.value))
 
 
 def destroy_process_group() -> None:

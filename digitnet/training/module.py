@@ -92,11 +92,12 @@ class DigitNet(LightningModule):
         loss = self._loss(logits, labels, self.label_smoothing)
         self._steps.append((loss.detach(), logits.detach(), labels))
         interval = self.trainer.log_every_n_steps or math.inf  # type: ignore[attr-defined]  # 0 if nothing is logged
-        if (batch_idx + 1) % interval == 0:
+        steps = self.trainer.global_step + 1  # as Lightning counts them when it decides what to log
+        if steps % interval == 0:
             self._update_training_metrics()
             # A progress bar fetches its values from the device, so the loss is passed to it only if there is one.
             self.log("train/loss_step", loss, prog_bar=self.trainer.progress_bar_callback is not None)
-        if self.trainer.is_last_batch:
+        if self.trainer.is_last_batch or 0 < self.trainer.max_steps <= steps:
             self._update_training_metrics()
             self.log("train/loss", self.train_loss, on_step=False, on_epoch=True, prog_bar=True)
             self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True, prog_bar=True)
@@ -176,7 +177,7 @@ class DigitNet(LightningModule):
             # One kernel for all parameters. Lightning cannot clip gradients of a fused optimizer in mixed precision.
             fused=not self.trainer.gradient_clip_val,
         )
-        steps = self.trainer.estimated_stepping_batches
+        steps = max(self.trainer.estimated_stepping_batches, 1)
         # LambdaLR, because OneCycleLR keeps the former number of steps if a run is resumed for more epochs.
         schedule = LambdaLR(optimizer, lambda step: one_cycle(step / steps) if steps < math.inf else 1.0)
         return {

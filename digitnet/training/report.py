@@ -50,8 +50,12 @@ class TrainingReport(Callback):
         self._samples: Batch | None = None  # the first batch
         self._start = self._validation_start = self._validation_seconds = 0.0
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock, also of a run that is resumed within an epoch."""
+        self._start = time.perf_counter()
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
+        """Restart the clock."""
         self._start, self._validation_seconds, self._images = time.perf_counter(), 0.0, 0
 
     def on_train_batch_end(

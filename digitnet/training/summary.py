@@ -1,6 +1,7 @@
 """The summary of a training run: its result, the files that it has written, and what to do next."""
 
 import os
+import sys
 from pathlib import Path
 
 from lightning import Trainer
@@ -9,11 +10,12 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from digitnet.training.report import TrainingReport
 
 
-def summary(trainer: Trainer) -> str:
+def summary(trainer: Trainer, best: str | None = None) -> str:
     """Return the result of a run, the files that it has written, and what to do next.
 
     Args:
         trainer: A trainer that has trained and tested the network.
+        best: Path of the checkpoint that was tested, if there is one.
 
     Returns:
         Several lines of text.
@@ -21,13 +23,13 @@ def summary(trainer: Trainer) -> str:
     accuracy = trainer.callback_metrics.get("test/accuracy")
     result = "The network was not tested" if accuracy is None else f"Test accuracy {accuracy:.2%}"
     if trainer.fast_dev_run:  # type: ignore[attr-defined]
-        return f"\n{result}. Nothing was written: fast_dev_run tries each step on one batch."
+        return f"\n{result}. Nothing was written: fast_dev_run tries each step on a few batches."
     report = next((callback for callback in trainer.callbacks if isinstance(callback, TrainingReport)), None)  # type: ignore[attr-defined]
     written = [*_written_checkpoints(trainer), *([] if report is None else report.written), *_written_logs(trainer)]
     width = max((len(str(_relative(path))) for path, _ in written), default=0)
     files = "".join(f"\n  {_relative(path)!s:{width}}  {meaning}" for path, meaning in written)
     details = "" if report is None else report.describe()
-    return f"\n{result}{details}.\n{files}\n{_next_step(written)}".rstrip()
+    return f"\n{result}{details}.\n{files}\n{_next_step(best)}".rstrip()
 
 
 def _written_checkpoints(trainer: Trainer) -> list[tuple[Path, str]]:
@@ -49,14 +51,14 @@ def _written_logs(trainer: Trainer) -> list[tuple[Path, str]]:
     return written + [(path, "options of the run") for path in configs if path.is_file()]
 
 
-def _next_step(written: list[tuple[Path, str]]) -> str:
-    """Return how to export the best of the written checkpoints, or an empty text if there is none."""
-    best = [path for path, meaning in written if path.suffix == ".ckpt" and meaning != "to resume from"]
-    if not best:
+def _next_step(best: str | None) -> str:
+    """Return how to export a checkpoint, or an empty text if there is none."""
+    if best is None:
         return ""
-    path = _relative(best[0])
+    path = _relative(Path(best))
+    command = "python export.py" if Path(sys.argv[0]).name == "train.py" else "digitnet export"
     options = "" if path == Path("checkpoints/best.ckpt") else f" --checkpoint {path}"
-    return f"\nNext: export the model to ONNX: python export.py{options}"
+    return f"\nNext: export the model to ONNX: {command}{options}"
 
 
 def _relative(path: Path) -> Path:

@@ -260,18 +260,18 @@ def test_augmentation_can_be_disabled_or_have_other_magnitudes():
     ink = torch.rand(16, 1, 28, 28)
     assert torch.equal(MNISTDataModule(augmentation=False).transform(ink), ink)
     assert not torch.equal(MNISTDataModule().transform(ink), ink)
-    augmentation = Augmentation(rotation=3)
-    assert MNISTDataModule(augmentation=augmentation).augment is augmentation
+    augment = Augmentation(rotation=3)
+    assert MNISTDataModule(augment=augment).augment is augment
 
 
 def test_the_magnitudes_in_use_are_hyperparameters_named_like_their_options():
-    hparams = MNISTDataModule(augmentation=Augmentation(rotation=3)).hparams
-    assert hparams["augmentation.rotation"] == 3
-    assert not any(name.startswith("degradation.noise") for name in hparams)
+    hparams = MNISTDataModule(augment=Augmentation(rotation=3)).hparams
+    assert hparams["augment.rotation"] == 3
+    assert not any(name.startswith("degrade.") for name in hparams)
     hparams = MNISTDataModule(augmentation=False, degradation=0.25).hparams
-    assert (hparams["augmentation"], hparams["degradation.fraction"]) == (False, 0.25)
-    assert hparams["degradation.noise.gaussian_std"] == (0.0, 0.12)
-    assert "augmentation.rotation" not in hparams
+    assert (hparams["augmentation"], hparams["degradation"]) == (False, 0.25)
+    assert hparams["degrade.noise.gaussian_std"] == (0.0, 0.12)
+    assert "augment.rotation" not in hparams
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])

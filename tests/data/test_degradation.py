@@ -142,9 +142,11 @@ def test_some_images_are_blurred_and_some_are_noisy():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Degradation(fraction=1.1), "data.degradation is 1.1"),
         (lambda: Degradation(canvas_sizes=(20, 40)), "canvas_sizes of Degradation is"),
         (lambda: RandomNoise(gaussian=-0.1), "gaussian of RandomNoise is -0.1; it must be 0 or more"),
+        (lambda: RandomNoise(gaussian_std=(0.2,)), "gaussian_std of RandomNoise is (0.2,); it must be two numbers"),
+        (lambda: RandomNoise(blurred=0.9), "+ impulse of RandomNoise is 1.28; it must be at most 1"),
+        (lambda: RandomDistractors(teeth=(0, 0)), "teeth of RandomDistractors is (0, 0); it must be above 0"),
         (lambda: RandomNoise(gaussian_std=(0.2, 0.1)), "two numbers, 0 or more and in ascending order"),
         (lambda: RandomPlacement(rotation=float("nan")), "rotation of RandomPlacement is nan"),
         (lambda: RandomStroke(contrast=(1, float("inf"))), "contrast of RandomStroke is"),
@@ -156,12 +158,13 @@ def test_magnitudes_out_of_range_are_refused(make, message):
 
 
 def test_every_magnitude_changes_what_its_step_does(ink):
-    """Double each magnitude of each step, or replace its range by the upper limit, and compare the images."""
+    """Increase each magnitude of each step, or replace its range by the upper limit, and compare the images."""
     thick = nn.functional.max_pool2d(ink, 5, stride=1, padding=2)  # otherwise no stroke becomes thinner
     ink = torch.cat([ink, thick]).repeat(4, 1, 1, 1)
     for kind in (RandomPlacement, RandomStroke, RandomDistractors, RandomBackground, RandomNoise):
         for name, value in kind().magnitudes().items():
-            changed = kind(**{name: (value[1], value[1]) if isinstance(value, tuple) else 2 * value})
+            # Some fractions are at most 1.
+            changed = kind(**{name: (value[1], value[1]) if isinstance(value, tuple) else value * 1.25})
             images = []
             for step in (kind(), changed):
                 torch.manual_seed(0)

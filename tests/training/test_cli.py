@@ -183,9 +183,22 @@ BAD = {
     "empty name of a directory": (["--data.data_dir="], "data.data_dir is empty"),
     "a directory instead of a checkpoint": (["--ckpt_path=tests"], "got the directory tests"),
     "seed": (["--seed_everything=-1"], "seed_everything is -1"),
-    "a magnitude that does not exist": (["--data.augmentation={turn: 3}"], "turn"),
-    "a negative magnitude": (["--data.augmentation.rotation=-5"], "rotation of Augmentation is -5.0"),
-    "half a control point": (["--data.augmentation.control_points=1.5"], "Expected a <class 'int'>"),
+    "a magnitude that does not exist": (["--data.augment={turn: 3}"], "Option 'turn' is not accepted"),
+    "a negative magnitude": (["--data.augment.rotation=-5"], "rotation of Augmentation is -5.0"),
+    "half a control point": (["--data.augment.control_points=1.5"], "Expected a <class 'int'>"),
+    "more fractions than images": (
+        ["--data.degradation=0.4", "--data.degrade.noise.blurred=0.9"],
+        "blurred + glass + gaussian + shot + impulse of RandomNoise is 1.28; it must be at most 1",
+    ),
+    "a degradation without effect": (["--data.degrade.noise.shot=0.2"], "no effect with data.degradation 0"),
+    "an augmentation without effect": (
+        ["--data.augmentation=false", "--data.augment.rotation=1"],
+        "no effect with data.augmentation false",
+    ),
+    "no such callback": (["--trainer.callbacks+=Nope"], "trainer.callbacks is Nope; expected the name of a class"),
+    "text for a number": (["--trainer.max_epochs=x"], "trainer.max_epochs is x; expected int"),
+    "mode of a checkpoint": (["--best_checkpoint.mode=foo"], "`mode` can be min, max but got foo"),
+    "no accumulation": (["--trainer.accumulate_grad_batches=0"], "it must be 1 or more"),
     "degradation": (["--data.degradation=1.5"], "data.degradation is 1.5; it must be from 0 to 1"),
     "a logger that is not installed": (["--trainer.logger=WandbLogger"], "wandb"),
     "a network without parameters": (["--model.network=torch.nn.Identity"], "has no parameters to train"),
@@ -209,6 +222,40 @@ def test_bad_input_gets_one_clear_line_and_status_2(run, options, expected, caps
     assert printed.strip().endswith(line)
     assert expected in line
     assert not run.root.exists(), "nothing is written"
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--trainer.val_check_interval=1000"], "val_check_interval"),
+        (["--trainer.overfit_batches=0.001"], "You requested to check 0.001 of the `train_dataloader`"),
+        (["--best_checkpoint.monitor=nope"], "nope"),
+        (["--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor=nope"], "nope"),
+        (["--ckpt_path=best"], "best"),
+    ],
+)
+@pytest.mark.filterwarnings(
+    "ignore:You requested to overfit", "ignore:.*It will use the best checkpoint path from first"
+)
+def test_options_that_lightning_refuses_later_get_one_clear_line_and_status_2(run, options, expected, capsys):
+    with pytest.raises(SystemExit) as caught:
+        run(*options)
+    assert caught.value.code == 2
+    printed = capsys.readouterr().err
+    assert "Traceback" not in printed
+    (line,) = [line for line in printed.splitlines() if line.startswith("error: ")]
+    assert expected in line
+
+
+def test_a_checkpoint_of_a_later_epoch_is_not_called_damaged(run, capsys):
+    run("--trainer.max_epochs=3")
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as caught:
+        run("--ckpt_path=last", "--trainer.max_epochs=1")
+    assert caught.value.code == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "max_epochs=1" in line
+    assert "damaged" not in line
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")

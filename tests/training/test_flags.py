@@ -1,5 +1,6 @@
 """Every Trainer flag works as Lightning documents it, from the command line, on tiny data."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from digitnet.errors import CheckpointError
 from digitnet.model.checkpoint import load_model
 from digitnet.training.cli import TrainingCLI
 from digitnet.training.module import DigitNet
+from digitnet.training.report import TrainingReport
 from digitnet.training.summary import summary
 
 pytestmark = pytest.mark.filterwarnings(
@@ -24,6 +26,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:No seed found",
     "ignore:.*is configured. Logging can impact raw speed",
     "ignore:The dirpath has changed",
+    "ignore:You're resuming from a checkpoint that ended before the epoch ended",
 )
 
 
@@ -297,7 +300,7 @@ def test_seed_everything_true_chooses_a_seed_that_the_data_uses_too(run, monkeyp
 def test_limit_test_batches_0_tests_nothing(run):
     cli = run("--trainer.limit_test_batches=0", "--trainer.limit_train_batches=2")
     assert "test/accuracy" not in cli.trainer.callback_metrics
-    assert "The network was not tested" in summary(cli.trainer)
+    assert "The network was not tested" in summary(cli.trainer, cli.best_checkpoint_path())
 
 
 @pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
@@ -313,7 +316,7 @@ def test_barebones_trains_without_anything_else(run, counts):
     cli = run("--trainer.barebones=true")
     assert counts["training"] > 0
     assert not run.root.exists() or [path.name for path in run.root.iterdir()] == ["config.yaml"]
-    assert "The network was not tested" in summary(cli.trainer)
+    assert "The network was not tested" in summary(cli.trainer, cli.best_checkpoint_path())
 
 
 def test_a_progress_bar_that_is_asked_for_is_shown_without_a_terminal(run):
@@ -342,7 +345,7 @@ def files_in(text):
 )
 def test_the_summary_names_the_files_that_were_written_and_no_others(run, options, missing):
     cli = run("--trainer.limit_train_batches=4", *options)
-    text = summary(cli.trainer)
+    text = summary(cli.trainer, cli.best_checkpoint_path())
     files = files_in(text)
     assert files
     assert all(path.exists() for path in files)
@@ -357,7 +360,7 @@ def test_a_run_resumed_in_another_directory_is_tested_and_names_the_files_it_has
     run(epochs=2)
     first, run.root = run.root, tmp_path / "other"
     cli = run(f"--ckpt_path={first / 'checkpoints' / 'last.ckpt'}", epochs=2)  # nothing is left to train
-    assert all(path.exists() for path in files_in(summary(cli.trainer)))
+    assert all(path.exists() for path in files_in(summary(cli.trainer, cli.best_checkpoint_path())))
 
 
 def test_ckpt_path_last_is_checked_like_a_path(run):
@@ -369,16 +372,87 @@ def test_ckpt_path_last_is_checked_like_a_path(run):
 
 def test_each_magnitude_is_an_option(run):
     cli = run(
-        "--data.augmentation.rotation=3", "--data.degradation.fraction=0.5", "--data.degradation.noise.shot=0.9",
-        "--data.degradation.background.fog=[0.1,0.2]", "--trainer.limit_train_batches=2",
+        "--data.augment.rotation=3", "--data.degradation=0.5", "--data.degrade.noise.shot=0.3",
+        "--data.degrade.background.fog=[0.1,0.2]", "--trainer.limit_train_batches=2",
     )  # fmt: skip
     assert cli.datamodule.augment.rotation == 3
-    degradation = cli.datamodule.degrade
-    assert (degradation.fraction, degradation.noise.shot, degradation.background.fog) == (0.5, 0.9, (0.1, 0.2))
+    degrade = cli.datamodule.degrade
+    assert (cli.datamodule.degradation, degrade.noise.shot, degrade.background.fog) == (0.5, 0.3, (0.1, 0.2))
     (config,) = (run.root / "logs" / "tensorboard").glob("*/config.yaml")
     saved = yaml.safe_load(config.read_text())["data"]
-    assert saved["augmentation"]["rotation"] == 3
-    assert saved["degradation"]["noise"]["shot"] == 0.9
-    with pytest.raises(CheckpointError, match=r"--data.augmentation.rotation 3.0, this run has 10.0"):
-        run("--ckpt_path=last", "--data.degradation.fraction=0.5", "--data.degradation.noise.shot=0.9",
-            "--data.degradation.background.fog=[0.1,0.2]")  # fmt: skip
+    assert saved["augment"]["rotation"] == 3
+    assert saved["degrade"]["noise"]["shot"] == 0.3
+    with pytest.raises(CheckpointError, match=r"--data.augment.rotation 3.0, this run has 10.0"):
+        run("--ckpt_path=last", "--data.degradation=0.5", "--data.degrade.noise.shot=0.3",
+            "--data.degrade.background.fog=[0.1,0.2]")  # fmt: skip
+
+
+def epochs_of(cli):
+    """The metrics of each epoch in the report of a run."""
+    (report,) = [callback for callback in cli.trainer.callbacks if isinstance(callback, TrainingReport)]
+    return report.epochs
+
+
+def test_the_logged_losses_are_those_of_the_logged_steps(run, monkeypatch):
+    losses, step = [], DigitNet.training_step
+
+    def recorded(self, batch, batch_idx):
+        losses.append(step(self, batch, batch_idx))
+        return losses[-1]
+
+    monkeypatch.setattr(DigitNet, "training_step", recorded)
+    run("--trainer.limit_train_batches=7", "--trainer.log_every_n_steps=5", epochs=3)
+    (table,) = (run.root / "logs" / "csv").glob("*/metrics.csv")
+    with open(table) as file:
+        logged = {
+            int(row["step"]): float(row["train/loss_step"]) for row in csv.DictReader(file) if row["train/loss_step"]
+        }
+    assert logged == {index: pytest.approx(losses[index].item(), rel=1e-5) for index in (4, 9, 14, 19)}
+
+
+def test_the_metrics_of_an_epoch_that_max_steps_ends_are_logged(run):
+    cli = run("--trainer.max_steps=7")
+    assert 0 <= epochs_of(cli)[0]["train/accuracy"] <= 1
+
+
+def test_the_metrics_of_an_epoch_are_those_of_all_its_images(run, monkeypatch):
+    correct, total, step = [], [], DigitNet.training_step
+
+    def counted(self, batch, batch_idx):
+        labels = batch[1]
+        correct.append((self.eval()(batch[0]).argmax(1) == labels)[labels >= 0].sum().item())
+        self.train()
+        total.append((labels >= 0).sum().item())
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(DigitNet, "training_step", counted)
+    # Without learning, dropout and batch statistics, the predictions of a step can be repeated.
+    monkeypatch.setattr(DigitNet, "train", lambda self, mode=True: torch.nn.Module.train(self, False))
+    cli = run("--trainer.log_every_n_steps=3", "--trainer.limit_train_batches=11", "--model.learning_rate=1e-12",
+              "--model.weight_decay=0")  # fmt: skip
+    assert epochs_of(cli)[0]["train/accuracy"] == pytest.approx(sum(correct) / sum(total), abs=1e-6)
+
+
+def test_another_model_checkpoint_and_another_directory_for_checkpoints(run, tmp_path):
+    cli = run(
+        "--trainer.callbacks+=ModelCheckpoint", f"--trainer.callbacks.dirpath={tmp_path / 'mine'}",
+        f"--best_checkpoint.dirpath={tmp_path / 'best'}",
+    )  # fmt: skip
+    assert list((tmp_path / "mine").glob("*.ckpt"))
+    assert cli.best_checkpoint_path() == str(tmp_path / "best" / "best.ckpt")
+    assert (run.root / "checkpoints" / "last.ckpt").is_file()
+    assert f"--checkpoint {tmp_path / 'best' / 'best.ckpt'}" in summary(cli.trainer, cli.best_checkpoint_path())
+
+
+def test_a_run_is_resumed_within_an_epoch(run):
+    options = ("--trainer.limit_train_batches=10", "--last_checkpoint.every_n_train_steps=5",
+               "--last_checkpoint.save_on_train_epoch_end=false")  # fmt: skip
+    run(*options, "--trainer.max_steps=15", epochs=3)
+    cli = run(*options, "--ckpt_path=last", epochs=3)
+    assert cli.trainer.current_epoch == 3
+    metrics = json.loads((run.root / "reports" / "metrics.json").read_text())
+    assert 0 < metrics["fit_seconds"] < 60
+
+
+def test_a_timer_ends_the_run(run):
+    run("--trainer.callbacks+=Timer", "--trainer.callbacks.duration=00:00:00:05")
