@@ -21,7 +21,7 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from digitnet.contract import IMAGE_SIZE
+from digitnet.contract import IMAGE_SIZE, NUM_CLASSES
 from digitnet.errors import ImageError
 from digitnet.files import write_atomically
 from digitnet.inference.classifier import DigitClassifier, Prediction
@@ -251,7 +251,7 @@ def save_correction(directory: Path, correction: object) -> dict[str, str]:
     """
     try:
         image, digit = correction if isinstance(correction, list) and len(correction) == 2 else (None, None)
-        if type(digit) is not int or not 0 <= digit <= 9:
+        if type(digit) is not int or digit not in range(NUM_CLASSES):
             raise ImageError(f"expected an image and a digit, got {str(correction)[:MAX_SHOWN]!r}")
         array = decode(image)
         if array is None:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.datasets import MNIST
 
+from digitnet.contract import IMAGE_SIZE
 from digitnet.data.synthetic import BATCH_SIZE, synthetic_batches
 from digitnet.errors import DatasetError, ImageError
 from digitnet.inference.images import load_image
@@ -104,7 +105,7 @@ def draw_synthetic(
         Images, uint8 (N, 28, 28), and labels, int64 (N,), in random order; -1 for a non-digit.
     """
     if not digits + non_digits:
-        return torch.empty(0, 28, 28, dtype=torch.uint8), torch.empty(0, dtype=torch.int64)
+        return torch.empty(0, IMAGE_SIZE, IMAGE_SIZE, dtype=torch.uint8), torch.empty(0, dtype=torch.int64)
     framing, all_images, all_labels = Framing(), [], []
     batches = synthetic_batches(digits, non_digits, seed=SYNTHETIC_SEED)
     for images, labels in track(batches, -(-(digits + non_digits) // BATCH_SIZE)):

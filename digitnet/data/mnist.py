@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from digitnet.contract import IMAGE_SIZE
 from digitnet.errors import DatasetError
 
 # MD5 of the four files as LeCun published them, unpacked
@@ -107,7 +108,7 @@ def read_test_set(data_dir: str | Path) -> tuple[np.ndarray, np.ndarray]:
     # The headers have a fixed length, and `fetch_mnist` has verified the content.
     images = np.frombuffer((raw / "t10k-images-idx3-ubyte").read_bytes(), np.uint8, offset=16)
     labels = np.frombuffer((raw / "t10k-labels-idx1-ubyte").read_bytes(), np.uint8, offset=8)
-    return images.reshape(-1, 28, 28), labels
+    return images.reshape(-1, IMAGE_SIZE, IMAGE_SIZE), labels
 
 
 def is_intact(path: Path, md5: str) -> bool:

@@ -10,11 +10,12 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
+from digitnet.contract import NUM_CLASSES, REJECTED
 from digitnet.data.glyphs import Glyph, Stroke, StrokeTemplate, interpolate, load_glyphs
 
 IMAGE_SIZES = (16, 24, 40, 64, 96)  # pixels; the small ones are as coarse as the bitmaps of early scanners
 BATCH_SIZE = 200  # images of one size
-NON_DIGIT = -1  # the label of a non-digit
+NON_DIGIT = REJECTED  # the label of a non-digit
 NON_DIGIT_KINDS = {  # the fraction of each kind
     "symbol": 0.44, "invented": 0.17, "scribble": 0.17, "dot": 0.04, "two digits": 0.09, "crossed-out digit": 0.09,
 }  # fmt: skip
@@ -33,7 +34,7 @@ def synthetic_batches(digits: int, non_digits: int, seed: int) -> Iterator[tuple
         Images, uint8 (N, S, S), bright strokes on black, and labels, int64 (N,): 0 to 9, or -1 for a non-digit.
     """
     rng = np.random.default_rng(seed)
-    labels = np.concatenate([np.arange(digits) % 10, np.full(non_digits, NON_DIGIT)])
+    labels = np.concatenate([np.arange(digits) % NUM_CLASSES, np.full(non_digits, NON_DIGIT)])
     shuffled = rng.permutation(labels)
     for start in range(0, len(shuffled), BATCH_SIZE):
         batch = shuffled[start : start + BATCH_SIZE]
@@ -212,7 +213,7 @@ def _draw_any_non_digit(rng: np.random.Generator) -> list[Stroke]:
         return _draw_scribble(rng)
     if kind == "dot":
         return [np.zeros((2, 2))]  # two equal points: `render` draws a disc as wide as the pen
-    digit, other = (_move(draw_digit(int(rng.integers(10)), rng)) for _ in range(2))
+    digit, other = (_move(draw_digit(int(rng.integers(NUM_CLASSES)), rng)) for _ in range(2))
     return _draw_pair(digit, other, rng) if kind == "two digits" else _draw_crossed_out(digit, rng)
 
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from digitnet.console import OptionParser, log_to_stderr
+from digitnet.contract import NUM_CLASSES
 from digitnet.data.mnist import fetch_mnist, read_test_set
 from digitnet.errors import ConfigError, one_line_errors
 from digitnet.evaluation.corruptions import CORRUPTIONS
@@ -158,7 +159,7 @@ def print_summary(predictions: list[LabeledPrediction]) -> None:
     wrong = sum(not labeled.correct for labeled in predictions)
     print(f"accuracy           {accuracy(predictions):.2%} ({wrong:,} of {len(predictions):,} wrong or rejected)")
     print(f"calibration error  {calibration_error(predictions):.2%} (ECE, {CALIBRATION_BINS} bins)")
-    table = Table("label", *map(str, range(10)), "rejected", title="predicted", box=SIMPLE)
+    table = Table("label", *map(str, range(NUM_CLASSES)), "rejected", title="predicted", box=SIMPLE)
     for column in table.columns:
         column.justify = "right"
     for digit, row in enumerate(count_confusion(predictions)):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from digitnet.contract import NUM_CLASSES
+from digitnet.contract import NUM_CLASSES, REJECTED
 from digitnet.inference.classifier import Prediction
 
 CALIBRATION_BINS = 15  # the number of confidence bins in Guo et al. (2017)
@@ -81,5 +81,5 @@ def confusion_matrix(labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
 def count_confusion(predictions: Sequence[LabeledPrediction]) -> np.ndarray:
     """Return the confusion matrix of labeled predictions, int64 (10, 11); see `confusion_matrix`."""
     labels = [labeled.label for labeled in predictions]
-    predicted = [-1 if labeled.prediction.label is None else labeled.prediction.label for labeled in predictions]
+    predicted = [REJECTED if labeled.prediction.label is None else labeled.prediction.label for labeled in predictions]
     return confusion_matrix(np.array(labels, np.int64), np.array(predicted, np.int64))

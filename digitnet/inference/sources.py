@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from digitnet.contract import NUM_CLASSES
 from digitnet.errors import ConfigError, ImageError
 from digitnet.inference.archives import is_array, is_tar, read_array, read_tar
 from digitnet.inference.chunks import CHUNK_SIZE, IMAGE_SUFFIXES, Chunk, NamedImage
@@ -64,7 +65,7 @@ def find_labeled_images(directory: Path) -> list[Path]:
         raise ConfigError(f"expected a directory with images in the directories 0 to 9, got {directory}")
     found = [
         path
-        for digit in range(10)
+        for digit in range(NUM_CLASSES)
         for path in sorted((directory / str(digit)).glob("*"))
         if path.suffix.lower() in IMAGE_SUFFIXES
     ]
