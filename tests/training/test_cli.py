@@ -247,6 +247,22 @@ def test_options_that_lightning_refuses_later_get_one_clear_line_and_status_2(ru
     assert expected in line
 
 
+class BrokenNetwork(torch.nn.Module):
+    """A network with a bug."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, ink):
+        raise ValueError("a bug")
+
+
+def test_an_error_in_the_code_of_the_user_keeps_its_traceback(run):
+    with pytest.raises(ValueError, match="a bug"):
+        run("--model.network=tests.training.test_cli.BrokenNetwork")
+
+
 def test_a_checkpoint_of_a_later_epoch_is_not_called_damaged(run, capsys):
     run("--trainer.max_epochs=3")
     capsys.readouterr()
