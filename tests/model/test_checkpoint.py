@@ -52,7 +52,7 @@ def test_hyperparameters_are_read(content, path):
 
 
 def test_a_missing_file_says_how_to_make_one(path):
-    refused(path, "Train one first: python train.py")
+    refused(path, "Train one first: digitnet train, or python train.py")
 
 
 def test_a_directory_is_refused(tmp_path):
