@@ -14,6 +14,8 @@ from digitnet.export.verify import sample_images
 from digitnet.model.checkpoint import load_model
 from digitnet.training.module import DigitNet
 
+pytestmark = pytest.mark.slow  # each export takes seconds
+
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):

@@ -92,7 +92,9 @@ def test_another_model_is_refused(tmp_path, content, expected):
 
 
 def test_a_missing_model_says_how_to_export_one():
-    with pytest.raises(ModelError, match=r"No model no\.onnx\. Export one first: digitnet export, or python export\.py"):
+    with pytest.raises(
+        ModelError, match=r"No model no\.onnx\. Export one first: digitnet export, or python export\.py"
+    ):
         DigitClassifier("no.onnx")
 
 

@@ -68,6 +68,7 @@ def test_every_epoch_is_logged_for_tensorboard_and_as_csv(run):
     assert list((run.root / "logs" / "tensorboard").glob("*/events.out.*"))
 
 
+@pytest.mark.slow
 def test_a_second_run_replaces_the_best_checkpoint(run):
     run("--trainer.max_epochs=3")
     run("--trainer.max_epochs=1", "--model.learning_rate=1e-5")  # hardly learns: worse than the first
@@ -76,6 +77,7 @@ def test_a_second_run_replaces_the_best_checkpoint(run):
     assert best["hyper_parameters"]["learning_rate"] == 1e-5
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_fails_and_is_not_tested_with_the_checkpoint_of_another_run(run, capsys):
     run("--trainer.max_epochs=1")
     capsys.readouterr()
@@ -101,6 +103,7 @@ def test_best_ckpt_has_no_state_of_the_run_and_names_no_path(run):
     assert str(run.root) not in repr({key: value for key, value in checkpoint.items() if key != "state_dict"})
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_a_run_is_loaded_as_lightning_documents(run):
     run("--model.dropout=0.4", "--model.learning_rate=0.003")
     model = DigitNet.load_from_checkpoint(run.root / "checkpoints" / "best.ckpt", map_location="cpu").eval()
@@ -113,6 +116,7 @@ def test_a_checkpoint_of_a_run_is_loaded_as_lightning_documents(run):
     assert model.calibration.temperature == calibration.temperature != 1
 
 
+@pytest.mark.slow
 def test_a_run_can_be_resumed_for_more_epochs_than_it_was_started_with(run):
     run()
     last = run.root / "checkpoints" / "last.ckpt"
@@ -121,6 +125,7 @@ def test_a_run_can_be_resumed_for_more_epochs_than_it_was_started_with(run):
     assert json.loads((run.root / "reports" / "metrics.json").read_text())["epochs"] == 3
 
 
+@pytest.mark.slow
 def test_a_finished_run_that_is_resumed_is_tested_with_its_best_epoch(run):
     run()
     best, root = run.root / "checkpoints" / "best.ckpt", run.root / "reports" / "metrics.json"
@@ -132,6 +137,7 @@ def test_a_finished_run_that_is_resumed_is_tested_with_its_best_epoch(run):
         assert after[name] == before[name]
 
 
+@pytest.mark.slow
 def test_the_saved_config_repeats_the_run_bit_for_bit(run, tmp_path):
     run("--model.dropout=0.4", "--seed_everything=3")
     (config,) = (run.root / "logs" / "tensorboard").glob("*/config.yaml")
@@ -237,6 +243,7 @@ def test_bad_input_gets_one_clear_line_and_status_2(run, options, expected, caps
 @pytest.mark.filterwarnings(
     "ignore:You requested to overfit", "ignore:.*It will use the best checkpoint path from first"
 )
+@pytest.mark.slow
 def test_options_that_lightning_refuses_later_get_one_clear_line_and_status_2(run, options, expected, capsys):
     with pytest.raises(SystemExit) as caught:
         run(*options)
@@ -263,6 +270,7 @@ def test_an_error_in_the_code_of_the_user_keeps_its_traceback(run):
         run("--model.network=tests.training.test_cli.BrokenNetwork")
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_a_later_epoch_is_not_called_damaged(run, capsys):
     run("--trainer.max_epochs=3")
     capsys.readouterr()
@@ -286,6 +294,7 @@ def test_requesting_a_gpu_on_a_machine_without_one_is_one_clear_line(run, capsys
     ("option", "then", "now"),
     [("model.dropout", "0.4", "0.25"), ("data.batch_size", "32", "16"), ("seed_everything", "5", "0")],
 )
+@pytest.mark.slow
 def test_resuming_with_other_options_names_the_option_and_how_to_resume(run, capsys, option, then, now):
     run("--trainer.max_epochs=1", f"--{option}={then}")
     capsys.readouterr()
@@ -297,6 +306,7 @@ def test_resuming_with_other_options_names_the_option_and_how_to_resume(run, cap
     assert f"this run has {now}" in line
 
 
+@pytest.mark.slow
 def test_weights_alone_cannot_be_resumed(run, tmp_path, capsys):
     run("--trainer.max_epochs=1")
     whole = read_checkpoint(run.root / "checkpoints" / "last.ckpt")
@@ -334,6 +344,7 @@ def damaged_report(checkpoint):
         tampered("pytorch-lightning_version", "abc"),
     ],
 )  # fmt: skip
+@pytest.mark.slow
 def test_a_damaged_state_of_a_run_is_one_clear_line(run, tmp_path, capsys, tamper):
     run("--trainer.max_epochs=1")
     checkpoint = torch.load(run.root / "checkpoints" / "last.ckpt", weights_only=True)

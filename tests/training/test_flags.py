@@ -17,17 +17,20 @@ from digitnet.training.module import DigitNet
 from digitnet.training.report import TrainingReport
 from digitnet.training.summary import summary
 
-pytestmark = pytest.mark.filterwarnings(
-    # Lightning's warnings about the flags that are tried here.
-    "ignore:.*smaller than the logging interval",
-    "ignore:.*could not find the monitored key",
-    "ignore:Precision bf16-mixed is not supported by the model summary",
-    "ignore:You requested to overfit",
-    "ignore:No seed found",
-    "ignore:.*is configured. Logging can impact raw speed",
-    "ignore:The dirpath has changed",
-    "ignore:You're resuming from a checkpoint that ended before the epoch ended",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings(
+        # Lightning's warnings about the flags that are tried here.
+        "ignore:.*smaller than the logging interval",
+        "ignore:.*could not find the monitored key",
+        "ignore:Precision bf16-mixed is not supported by the model summary",
+        "ignore:You requested to overfit",
+        "ignore:No seed found",
+        "ignore:.*is configured. Logging can impact raw speed",
+        "ignore:The dirpath has changed",
+        "ignore:You're resuming from a checkpoint that ended before the epoch ended",
+    ),
+]
 
 
 @pytest.fixture
