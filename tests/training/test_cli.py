@@ -217,14 +217,20 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize(("options", "expected"), BAD.values(), ids=BAD)
-def test_bad_input_gets_one_clear_line_and_status_2(run, options, expected, capsys):
+def refused(run, options, capsys):
+    """Run with options that are refused, and return what was printed and its only line that is an error."""
     with pytest.raises(SystemExit) as caught:
         run(*options)
     assert caught.value.code == 2
     printed = capsys.readouterr().err
     assert "Traceback" not in printed
     (line,) = [line for line in printed.splitlines() if line.startswith("error: ")]
+    return printed, line
+
+
+@pytest.mark.parametrize(("options", "expected"), BAD.values(), ids=BAD)
+def test_bad_input_gets_one_clear_line_and_status_2(run, options, expected, capsys):
+    printed, line = refused(run, options, capsys)
     assert printed.strip().endswith(line)
     assert expected in line
     assert not run.root.exists(), "nothing is written"
@@ -245,12 +251,7 @@ def test_bad_input_gets_one_clear_line_and_status_2(run, options, expected, caps
 )
 @pytest.mark.slow
 def test_options_that_lightning_refuses_later_get_one_clear_line_and_status_2(run, options, expected, capsys):
-    with pytest.raises(SystemExit) as caught:
-        run(*options)
-    assert caught.value.code == 2
-    printed = capsys.readouterr().err
-    assert "Traceback" not in printed
-    (line,) = [line for line in printed.splitlines() if line.startswith("error: ")]
+    _, line = refused(run, options, capsys)
     assert expected in line
 
 
