@@ -1,11 +1,17 @@
-"""What the commands share: log output and the parser of their options."""
+"""What the commands share: log output, progress bars, and the parser of their options."""
 
 import argparse
 import logging
 import sys
-from typing import NoReturn
+from collections.abc import Iterable
+from typing import NoReturn, TypeVar
+
+import rich.progress
+from rich.console import Console
 
 from digitnet.errors import ConfigError
+
+Item = TypeVar("Item")
 
 
 class OptionParser(argparse.ArgumentParser):
@@ -33,3 +39,18 @@ def log_to_stderr() -> None:
     if not any(isinstance(handler, _StderrHandler) for handler in logger.handlers):
         logger.addHandler(_StderrHandler())
     logger.setLevel(logging.INFO)
+
+
+def track(items: Iterable[Item], total: int, description: str) -> Iterable[Item]:
+    """Show a progress bar while items are consumed, if the standard error stream is a terminal.
+
+    Args:
+        items: The items.
+        total: The number of items.
+        description: What is done with them, shown before the bar.
+
+    Returns:
+        The same items.
+    """
+    hidden = not sys.stderr.isatty()
+    return rich.progress.track(items, description, total, console=Console(stderr=True), transient=True, disable=hidden)

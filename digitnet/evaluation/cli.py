@@ -8,7 +8,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from digitnet.console import OptionParser, log_to_stderr
+from digitnet.console import OptionParser, log_to_stderr, track
 from digitnet.contract import NUM_CLASSES
 from digitnet.data.mnist import fetch_mnist, read_test_set
 from digitnet.errors import ConfigError, one_line_errors
@@ -25,7 +25,7 @@ from digitnet.evaluation.page_corruptions import PAGE_CORRUPTIONS
 from digitnet.evaluation.robustness import RobustnessResult, measure_robustness
 from digitnet.inference.batch import predict_chunks
 from digitnet.inference.classifier import DigitClassifier
-from digitnet.inference.cli import add_model_options, check_threads, print_errors, track
+from digitnet.inference.cli import add_model_options, check_threads, print_errors, track_chunks
 from digitnet.inference.sources import find_chunks, find_labeled_images
 
 MIN_WIDTH = 100  # columns of a table that is not printed to a terminal
@@ -140,7 +140,7 @@ def predict_directory(
     """
     labeled, failed = [], 0
     chunks = predict_chunks(classifier, find_chunks(map(str, labels)), threads)
-    for predictions in track(chunks, len(labels)):
+    for predictions in track_chunks(chunks, len(labels)):
         labeled += [
             LabeledPrediction(name, labels[Path(name)], predictions.prediction(index))
             for index, name in enumerate(predictions.names)
@@ -169,7 +169,7 @@ def print_summary(predictions: list[LabeledPrediction]) -> None:
 
 
 def evaluate_robustness(models: list[Path | None], options: argparse.Namespace) -> None:
-    """Print a table of the accuracy under each corruption for each model.
+    """Print a table with the accuracy under each corruption, for each model.
 
     Args:
         models: Paths of models; None for the released one.
@@ -179,15 +179,30 @@ def evaluate_robustness(models: list[Path | None], options: argparse.Namespace) 
     fetch_mnist(options.data_dir)
     images, labels = read_test_set(options.data_dir)
     for classifier in classifiers:
-        print(f"{classifier.path} on the {len(images):,} test images of MNIST\n")
-        print("| corruption | accuracy | rejected |\n|---|---|---|")
-        results = []
-        for result in measure_robustness(classifier, images, labels):
-            name = result.corruption.replace("_", " ")
-            print(f"| {name} | {result.accuracy:.2%} | {result.rejected:.2%} |", flush=True)
-            results.append(result)
-        print(f"| mean of the fifteen corruptions of MNIST-C | {_mean_accuracy(results, CORRUPTIONS):.2%} | |")
-        print(f"| mean of the page corruptions | {_mean_accuracy(results, PAGE_CORRUPTIONS):.2%} | |")
+        total = 1 + len(CORRUPTIONS) + len(PAGE_CORRUPTIONS)
+        results = list(track(measure_robustness(classifier, images, labels), total, "Corruptions"))
+        _print_table(robustness_table(results, f"{classifier.path} on the {len(images):,} test images of MNIST"))
+
+
+def robustness_table(results: list[RobustnessResult], title: str) -> Table:
+    """Return a table with a row for each corruption and two rows of means.
+
+    Args:
+        results: The results of `measure_robustness`.
+        title: The title of the table.
+
+    Returns:
+        The table.
+    """
+    table = Table("corruption", title=title, box=SIMPLE)
+    table.add_column("accuracy", justify="right")
+    table.add_column("rejected", justify="right")
+    for result in results:
+        table.add_row(result.corruption.replace("_", " "), f"{result.accuracy:.2%}", f"{result.rejected:.2%}")
+    table.add_section()
+    table.add_row("mean of the fifteen corruptions of MNIST-C", f"{_mean_accuracy(results, CORRUPTIONS):.2%}", "")
+    table.add_row("mean of the page corruptions", f"{_mean_accuracy(results, PAGE_CORRUPTIONS):.2%}", "")
+    return table
 
 
 def _mean_accuracy(results: list[RobustnessResult], names: dict) -> float:

@@ -96,7 +96,9 @@ def predict(options: argparse.Namespace) -> int:
     chunks = find_chunks(read_list(options.files_from) if options.files_from else options.inputs)
     with open_writer(options.output, options.format, options.probabilities, options.resume) as writer:
         failed = writer.failed
-        for predictions in track(predict_chunks(classifier, skip_written(chunks, writer), options.threads)):
+        printed = options.output is None and sys.stdout.isatty()  # the records themselves show the progress
+        predicted = predict_chunks(classifier, skip_written(chunks, writer), options.threads)
+        for predictions in predicted if printed else track_chunks(predicted):
             writer.write(predictions)
             failed += print_errors(predictions)
     return 1 if failed else 0
@@ -116,7 +118,7 @@ def print_errors(predictions: ChunkPredictions) -> int:
     return len(predictions.errors)
 
 
-def track(chunks: Iterable[ChunkPredictions], total: int | None = None) -> Iterator[ChunkPredictions]:
+def track_chunks(chunks: Iterable[ChunkPredictions], total: int | None = None) -> Iterator[ChunkPredictions]:
     """Show a progress bar on the terminal while chunks of predictions are consumed.
 
     Args:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from rich.table import Table
+from rich.text import Text
 
 from digitnet.contract import NUM_CLASSES
 from digitnet.inference.batch import ChunkPredictions
@@ -67,6 +69,34 @@ def to_table(predictions: ChunkPredictions, probabilities: bool) -> str:
             rest = "  " + " ".join(f"{p:.3f}" for p in prediction.probabilities) if probabilities else ""
             lines.append(f"{label}  {prediction.confidence:7.2%}  {name}{rest}\n")
     return "".join(lines)
+
+
+def to_rich_table(predictions: ChunkPredictions, probabilities: bool, header: bool) -> Table:
+    """Return predictions as a table for a terminal, without the images that could not be decoded.
+
+    The columns before the name have fixed widths, so that the tables of several chunks look like one.
+
+    Args:
+        predictions: The predictions.
+        probabilities: Whether to include the probabilities of all digits.
+        header: Whether the table has a header.
+
+    Returns:
+        The table.
+    """
+    table = Table(box=None, show_header=header, pad_edge=False)
+    table.add_column("digit", justify="right", width=5, no_wrap=True)
+    table.add_column("confidence", justify="right", width=10, no_wrap=True)
+    for digit in range(NUM_CLASSES if probabilities else 0):
+        table.add_column(str(digit), justify="right", width=5, no_wrap=True)
+    table.add_column("file", overflow="fold", min_width=20)
+    for index, name in enumerate(predictions.names):
+        if index not in predictions.errors:
+            prediction = predictions.prediction(index)
+            values = [f"{probability:.3f}" for probability in prediction.probabilities] if probabilities else []
+            label = "-" if prediction.label is None else str(prediction.label)
+            table.add_row(label, f"{prediction.confidence:.2%}", *values, Text(name))  # Text: a name has no markup
+    return table
 
 
 def csv_header(probabilities: bool) -> str:

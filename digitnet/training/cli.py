@@ -7,9 +7,10 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,8 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, Pr
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from rich.console import Console
-from rich.progress import track
 
-from digitnet.console import log_to_stderr
+from digitnet.console import log_to_stderr, track
 from digitnet.data.datamodule import MNISTDataModule
 from digitnet.errors import ConfigError, one_line_errors
 from digitnet.training.callbacks import EpochLog, EpochSeed, ResumeHint
@@ -201,7 +200,7 @@ class TrainingCLI(LightningCLI):
 
     def after_instantiate_classes(self) -> None:
         """Check the checkpoint to resume from, before anything is written."""
-        self.datamodule.track = track_drawing
+        self.datamodule.track = partial(track, description="Drawing synthetic images")
         last = Path(self.config_init.last_checkpoint.dirpath) / "last.ckpt"
         path = last if self.config.ckpt_path == "last" and last.is_file() else self.config.ckpt_path
         if path not in (None, *LIGHTNING_CKPT_PATHS):
@@ -251,22 +250,6 @@ def invalid_options_as_config_errors() -> Iterator[None]:
         if "lightning" not in Path(raised_in).parts:  # for example in a network of the user's
             raise
         raise ConfigError(str(error)) from error
-
-
-def track_drawing(batches: Iterable, total: int) -> Iterable:
-    """Show a progress bar on the terminal while the batches of synthetic images are drawn.
-
-    Args:
-        batches: The batches.
-        total: Their number.
-
-    Returns:
-        The same batches.
-    """
-    console = Console(stderr=True)
-    return track(
-        batches, "Drawing synthetic images", total, console=console, transient=True, disable=not sys.stderr.isatty()
-    )
 
 
 def _has_progress_bar(options: Namespace) -> bool:

@@ -1,5 +1,8 @@
 import json
 import os
+import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -224,3 +227,15 @@ def test_a_closed_standard_output_is_one_line(monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdout", None)  # as Python has it after >&-
     assert run("a.png") == 2
     assert "standard output is closed" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(shutil.which("script") is None, reason="needs script, from util-linux")
+def test_a_terminal_shows_a_table_with_a_header_and_names_as_they_are(tmp_path):
+    draw_digit(7).save(tmp_path / "[bold]seven.png")
+    program = [sys.executable, "-m", "digitnet", "predict", str(tmp_path), "--probabilities"]
+    command = ["script", "--quiet", "--return", "--command", shlex.join(program), "/dev/null"]
+    environment = {**os.environ, "COLUMNS": "250", "NO_COLOR": "1", "TERM": "xterm"}
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    header, row = (line.split() for line in re.sub(r"\x1b\[[\d;]*m", "", run.stdout).splitlines())
+    assert header == ["digit", "confidence", *"0123456789", "file"]
+    assert (row[0], row[9], row[-1]) == ("7", "1.000", str(tmp_path / "[bold]seven.png"))
