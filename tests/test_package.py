@@ -86,6 +86,19 @@ def test_a_root_script_fits_a_screen(script: str):
     assert len((ROOT / script).read_text().splitlines()) <= 60
 
 
+def steps(path: Path) -> str:
+    """Return the statements of `main` in a module, without comments and the docstring."""
+    (main,) = [
+        node for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef) and node.name == "main"
+    ]
+    return ast.unparse(main.body[1:])
+
+
+@pytest.mark.parametrize(("script", "package"), [("train.py", "training"), ("export.py", "export"), ("app.py", "app")])
+def test_a_root_script_shows_the_steps_of_its_subcommand(script: str, package: str):
+    assert steps(ROOT / script) == steps(PACKAGE / package / "cli.py")
+
+
 def test_the_tests_mirror_the_packages():
     packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     assert packages <= {path.parent.name for path in (ROOT / "tests").glob("*/__init__.py")}

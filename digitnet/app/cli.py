@@ -23,7 +23,8 @@ def main(args: list[str] | None = None) -> None:
     """
     options = build_parser().parse_args(args)
     classifier = DigitClassifier(options.model)
-    serve(build_demo(classifier, None if options.no_corrections else options.corrections), classifier, options)
+    demo = build_demo(classifier, None if options.no_corrections else options.corrections)
+    serve(demo, classifier, options)
 
 
 def build_parser() -> argparse.ArgumentParser:
