@@ -50,6 +50,19 @@ class ImageError(DigitnetError, ValueError):
     """An image cannot be used: it is not an image, damaged, too large, or an array of the wrong type."""
 
 
+class ImageSizeError(ImageError):
+    """An image has too many pixels.
+
+    Args:
+        message: One line for the user.
+        pixels: The number of pixels of the image.
+    """
+
+    def __init__(self, message: str, pixels: int = 0) -> None:
+        super().__init__(message)
+        self.pixels = pixels
+
+
 class WorkerError(DigitnetError):
     """A worker process of batch inference has ended."""
 

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -9,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from digitnet.errors import ImageError
+from digitnet.errors import ImageError, ImageSizeError
 
 MAX_PIXELS = 25_000_000  # of one image, 100 MB after decoding; checked before decoding
 MAX_SIDE = 16_384  # pixels; framing computes 28 weights for each row and each column
@@ -115,8 +116,8 @@ def _decode(content: bytes | bytearray | memoryview, size: int, name: str) -> np
     except ImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        pixels = str(error).partition(" exceeds")[0]
-        raise ImageError(f"{name}: expected at most {MAX_PIXELS:,} pixels. {pixels}") from error
+        pixels = int(re.findall(r"\d+", str(error))[0])  # "Image size (144000000 pixels) exceeds limit of ..."
+        raise ImageSizeError(f"{name}: expected at most {MAX_PIXELS:,} pixels, got {pixels:,}", pixels) from error
     except Exception as error:  # Pillow's decoders raise many types for damaged files
         raise ImageError(f"{name}: damaged, cannot be decoded ({type(error).__name__})") from error
 
@@ -126,8 +127,9 @@ def _check_size(width: int, height: int, name: str) -> None:
     if width * height == 0:
         raise ImageError(f"{name}: expected at least one pixel, got {width} x {height}")
     if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
-        raise ImageError(
-            f"{name}: expected at most {MAX_PIXELS:,} pixels, and {MAX_SIDE:,} per side, got {width} x {height}"
+        raise ImageSizeError(
+            f"{name}: expected at most {MAX_PIXELS:,} pixels, and {MAX_SIDE:,} per side, got {width} x {height}",
+            width * height,
         )
 
 
