@@ -7,7 +7,7 @@ network.
 from digitnet.errors import one_line_errors
 
 with one_line_errors():  # an import fails if a package is missing
-    from digitnet.app.cli import build_parser, serve
+    from digitnet.app.cli import build_parser, open_corrections, serve
     from digitnet.app.demo import build_demo
     from digitnet.inference.classifier import DigitClassifier
 
@@ -23,10 +23,11 @@ def main(args: list[str] | None = None) -> None:
 
     # The exported model, behind a page with a sketchpad.
     classifier = DigitClassifier(options.model)
-    demo = build_demo(classifier, None if options.no_corrections else options.corrections)
+    corrections = open_corrections(options)
+    demo = build_demo(classifier, corrections)
 
     # Print the address, open the browser, and serve until Ctrl-C.
-    serve(demo, classifier, options)
+    serve(demo, classifier, corrections, options)
 
 
 if __name__ == "__main__":

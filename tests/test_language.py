@@ -59,6 +59,7 @@ ALLOWED = [
     r"\bset_title\([^)]*pad=",  # an option of matplotlib
     r"\bpadding\b",  # CSS and convolutions
     r"<picture\b|</picture>",  # the HTML element
+    r"a picture that can be opened|This picture is too|no picture to save",  # messages for visitors of the page
 ]
 BINARY = (".png", ".onnx", ".ckpt", ".ico", ".jpg")
 UNCHECKED = {

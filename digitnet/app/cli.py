@@ -3,12 +3,17 @@
 import argparse
 import os
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 import gradio as gr
+from starlette.routing import BaseRoute
 
-from digitnet.app.demo import MAX_BODY_BYTES, build_demo, describe, launch_options
+from digitnet.app.corrections import MAX_BYTES, MAX_CORRECTIONS, Corrections
+from digitnet.app.demo import build_demo, describe, launch_options
+from digitnet.app.routes import page_routes
 from digitnet.app.server import LOOPBACK, middleware
+from digitnet.app.service import MAX_BODY_BYTES
 from digitnet.console import OptionParser
 from digitnet.errors import ConfigError, one_line_errors
 from digitnet.inference.classifier import DigitClassifier
@@ -23,8 +28,9 @@ def main(args: list[str] | None = None) -> None:
     """
     options = build_parser().parse_args(args)
     classifier = DigitClassifier(options.model)
-    demo = build_demo(classifier, None if options.no_corrections else options.corrections)
-    serve(demo, classifier, options)
+    corrections = open_corrections(options)
+    demo = build_demo(classifier, corrections)
+    serve(demo, classifier, corrections, options)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -50,32 +56,70 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="where corrected drawings are saved (default: corrections)",
     )
+    parser.add_argument(
+        "--max-corrections", type=positive, default=MAX_CORRECTIONS, metavar="N",
+        help=f"save at most this many (default: {MAX_CORRECTIONS:,})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max-correction-bytes", type=positive, default=MAX_BYTES, metavar="N",
+        help=f"save at most this many bytes of them (default: {MAX_BYTES:,})",
+    )  # fmt: skip
     parser.add_argument("--no-corrections", action="store_true", help="do not offer to correct and save drawings")
     parser.add_argument("--share", action="store_true", help="make the page public through a tunnel of Gradio")
     parser.add_argument("--open", action=argparse.BooleanOptionalAction, default=True, help="open the browser")
     return parser
 
 
-def serve(demo: gr.Blocks, classifier: DigitClassifier, options: argparse.Namespace) -> None:
+def positive(text: str) -> int:
+    """Return the value of an option that is a positive integer.
+
+    Args:
+        text: The argument.
+
+    Raises:
+        ArgumentTypeError: If it is not a positive integer.
+    """
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"is {text}; it must be an integer of 1 or more")
+    return int(text)
+
+
+def open_corrections(options: argparse.Namespace) -> Corrections | None:
+    """Return where the page saves corrections; None if it does not offer them.
+
+    Args:
+        options: The command's options.
+    """
+    if options.no_corrections:
+        return None
+    return Corrections(options.corrections, options.max_corrections, options.max_correction_bytes)
+
+
+def serve(
+    demo: gr.Blocks, classifier: DigitClassifier, corrections: Corrections | None, options: argparse.Namespace
+) -> None:
     """Print the model and the address, and serve the demo until Ctrl-C.
 
     Args:
         demo: The page of `build_demo`.
         classifier: The classifier of the page.
+        corrections: Where corrections are saved; None to save none.
         options: The command's options.
 
     Raises:
         ConfigError: If the host or the port cannot be used.
     """
-    print(f"{describe(classifier)}\nOpen {launch(demo, options)}  (press Ctrl-C to stop)", flush=True)
+    address = launch(demo, page_routes(classifier, corrections), options)
+    print(f"{describe(classifier)}\nOpen {address}  (press Ctrl-C to stop)", flush=True)
     demo.block_thread()
 
 
-def launch(demo: gr.Blocks, options: argparse.Namespace) -> str:
+def launch(demo: gr.Blocks, routes: Sequence[BaseRoute], options: argparse.Namespace) -> str:
     """Start serving the demo in the background and return its address.
 
     Args:
         demo: The page of `build_demo`.
+        routes: The routes of `page_routes`.
         options: The command's options.
 
     Returns:
@@ -94,7 +138,7 @@ def launch(demo: gr.Blocks, options: argparse.Namespace) -> str:
         share=options.share,
         inbrowser=options.open,
         prevent_thread_lock=True,
-        app_kwargs={"middleware": middleware(hosts, MAX_BODY_BYTES, frame_ancestors)},
+        app_kwargs={"middleware": middleware(hosts, MAX_BODY_BYTES, frame_ancestors, routes)},
         **launch_options(),
     )
     return address

@@ -1,63 +1,56 @@
 """The sketchpad: a Gradio page to draw a digit or choose an image, and to see the prediction. It does not need torch.
 
 The components of the page are in static/. They send an image as a data URI, `data:image/png;base64,...`, and nothing
-else: no handler takes a path, so none can be made to open a file of this machine.
+else.
 """
 
-import base64
-import binascii
-import hashlib
 import html
 import io
-import re
-import threading
-import time
-from datetime import UTC, datetime
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import numpy as np
 from PIL import Image
 
+from digitnet.app.corrections import CorrectionError, Corrections
+from digitnet.app.routes import STATIC
+from digitnet.app.service import (
+    EXPECTED,
+    MAX_CONCURRENT,
+    MAX_SHOWN,
+    classify,
+    content_of_data_uri,
+    decode_image,
+    message_for_program,
+    png_data_uri,
+    predict,
+)
 from digitnet.contract import IMAGE_SIZE, NUM_CLASSES
 from digitnet.errors import ImageError
-from digitnet.files import write_atomically
-from digitnet.inference.classifier import DigitClassifier, Prediction
-from digitnet.inference.images import load_image
+from digitnet.inference.classifier import DigitClassifier
 
-STATIC = files("digitnet.app") / "static"
 MAX_FILE_BYTES = 20_000_000  # of an image file
-MAX_BODY_BYTES = 28_000_000  # of a request: base64 makes four characters of three bytes
-MAX_SIDE = 1600  # pixels; larger images are reduced before framing, which needs 40 bytes per pixel
-MAX_CONCURRENT = 4  # images that are decoded and classified at the same time, from the page and the API
-MAX_SHOWN = 40  # characters of an invalid input in an error message
-DATA_URI = re.compile(r"data:[\w.+-]{1,40}/[\w.+-]{1,80};base64,")
-EXPECTED = "expected a data URI (data:image/png;base64,...)"
-
-_semaphore = threading.BoundedSemaphore(MAX_CONCURRENT)
 
 
-def build_demo(classifier: DigitClassifier, corrections: Path | None = Path("corrections")) -> gr.Blocks:
+def build_demo(classifier: DigitClassifier, corrections: Corrections | None = None) -> gr.Blocks:
     """Build the page, to be launched or mounted in another application.
 
     Args:
         classifier: The classifier.
-        corrections: The directory in which corrected images are saved; None to offer no corrections.
+        corrections: Where corrected images are saved; None to offer no corrections.
 
     Returns:
         The Gradio Blocks. Its API has the endpoint `/predict`.
     """
 
-    def classify(image: object) -> dict[str, object]:
+    def classify(image: object) -> dict[str, object]:  # the scripts of the components call it by this name
         return predict_for_page(classifier, image)
 
     def save(correction: object) -> dict[str, str]:
         assert corrections is not None
         return save_correction(corrections, correction)
 
-    def predict(image: str) -> dict:
+    def predict_digit(image: str) -> dict:
         """Classify an image.
 
         Args:
@@ -79,13 +72,13 @@ def build_demo(classifier: DigitClassifier, corrections: Path | None = Path("cor
                     _component("upload", limit, {"examples": _example_buttons()}, server_functions=[classify])
             with gr.Column(min_width=320):
                 values = {
-                    "blank": _png_uri(np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.uint8)),
+                    "blank": png_data_uri(np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.uint8)),
                     "hidden": "hidden" if corrections is None else "",
-                    "directory": _escape(str(corrections)),
+                    "directory": _escape(str(corrections.directory)) if corrections else "",
                     "model": _escape(describe(classifier)),
                 }
                 _component("prediction", values=values, server_functions=[] if corrections is None else [save])
-        gr.api(predict, api_name="predict", concurrency_limit=MAX_CONCURRENT)
+        gr.api(predict_digit, api_name="predict", concurrency_limit=MAX_CONCURRENT)
     return demo
 
 
@@ -141,49 +134,6 @@ def describe(classifier: DigitClassifier) -> str:
     return f"{classifier.path.name} ({size}){accuracy}"
 
 
-def decode(image: object) -> np.ndarray | None:
-    """Decode a data URI.
-
-    Args:
-        image: Input from a client: a data URI, or None or an empty string for no image.
-
-    Returns:
-        Uint8 (H, W, C), reduced to at most 1600 pixels per side; None if there is no image.
-
-    Raises:
-        ImageError: If it is not the data URI of an image, or too large.
-    """
-    if image is None or image == "":
-        return None
-    if not isinstance(image, str):
-        raise ImageError(f"{EXPECTED}, got a {type(image).__name__}")
-    if len(image) > MAX_BODY_BYTES:
-        raise ImageError(f"expected at most {MAX_BODY_BYTES:,} characters, got {len(image):,}")
-    prefix = DATA_URI.match(image)
-    if not prefix:
-        raise ImageError(f"{EXPECTED}, got {image[:MAX_SHOWN]!r}")
-    try:
-        content = base64.b64decode(image[prefix.end() :], validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise ImageError(f"the image's base64 is damaged ({error})") from error
-    with _semaphore:
-        return _reduce(load_image(content))
-
-
-def _reduce(image: np.ndarray) -> np.ndarray:
-    """Return an image, uint8 (H, W, C), with at most MAX_SIDE pixels per side."""
-    factor = -(-max(image.shape[:2]) // MAX_SIDE)
-    if factor == 1:
-        return image
-    reduced = np.asarray(_to_pil(image).reduce(factor))
-    return reduced.reshape(*reduced.shape[:2], -1)
-
-
-def _to_pil(image: np.ndarray) -> Image.Image:
-    """Return an image, uint8 (H, W, C), as a PIL image."""
-    return Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image)
-
-
 def predict_for_page(classifier: DigitClassifier, image: object) -> dict[str, object]:
     """Classify an image for the page.
 
@@ -192,23 +142,12 @@ def predict_for_page(classifier: DigitClassifier, image: object) -> dict[str, ob
         image: A data URI, or None or an empty string for an empty sketchpad.
 
     Returns:
-        "label" (None if rejected), "probabilities" (of 0 to 9), "blank" (whether there is no ink), "framed" (the framed
-        image as a data URI) and "milliseconds" (the duration); or an "error".
+        The result of `classify`, or an "error".
     """
     try:
-        array = decode(image)
+        return classify(classifier, content_of_data_uri(image))
     except ImageError as error:
-        return {"error": _sentence(error)}
-    start = time.perf_counter()
-    with _semaphore:
-        prediction = classifier(np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.uint8) if array is None else array)
-    return {
-        "label": prediction.label,
-        "probabilities": prediction.probabilities.tolist(),
-        "blank": _is_blank(prediction),
-        "framed": _png_uri(np.rint(prediction.framed * 255).astype(np.uint8)),
-        "milliseconds": (time.perf_counter() - start) * 1000,
-    }
+        return {"error": message_for_program(error)}
 
 
 def predict_for_api(classifier: DigitClassifier, image: object) -> dict[str, object]:
@@ -225,13 +164,12 @@ def predict_for_api(classifier: DigitClassifier, image: object) -> dict[str, obj
         gr.Error: If there is no image, or it is invalid; the client receives the message.
     """
     try:
-        array = decode(image)
+        content = content_of_data_uri(image)
+        if not content:
+            raise ImageError(f"{EXPECTED}, got no image")
+        prediction = predict(classifier, decode_image(content))
     except ImageError as error:
-        raise gr.Error(_sentence(error), print_exception=False) from error
-    if array is None:
-        raise gr.Error(f"{EXPECTED}, got no image", print_exception=False)
-    with _semaphore:
-        prediction = classifier(array)
+        raise gr.Error(message_for_program(error), print_exception=False) from error
     return {
         "label": prediction.label,
         "confidence": prediction.confidence,
@@ -239,11 +177,11 @@ def predict_for_api(classifier: DigitClassifier, image: object) -> dict[str, obj
     }
 
 
-def save_correction(directory: Path, correction: object) -> dict[str, str]:
-    """Save a corrected image as directory/DIGIT/TIME-HASH.png, and remove earlier corrections of the same image.
+def save_correction(corrections: Corrections, correction: object) -> dict[str, str]:
+    """Save a corrected image.
 
     Args:
-        directory: The directory of the corrections.
+        corrections: Where it is saved.
         correction: A list of a data URI and a digit, 0 to 9.
 
     Returns:
@@ -253,24 +191,14 @@ def save_correction(directory: Path, correction: object) -> dict[str, str]:
         image, digit = correction if isinstance(correction, list) and len(correction) == 2 else (None, None)
         if type(digit) is not int or digit not in range(NUM_CLASSES):
             raise ImageError(f"expected an image and a digit, got {str(correction)[:MAX_SHOWN]!r}")
-        array = decode(image)
-        if array is None:
+        content = content_of_data_uri(image)
+        if not content:
             raise ImageError("there is no image to save")
+        return {"saved": str(corrections.directory / corrections.save(decode_image(content), digit))}
     except ImageError as error:
-        return {"error": _sentence(error)}
-    buffer = io.BytesIO()
-    _to_pil(array).save(buffer, "PNG")
-    content = buffer.getvalue()
-    digest = hashlib.sha256(content).hexdigest()[:12]
-    path = directory / str(digit) / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{digest}.png"
-    try:
-        write_atomically(path, content)
-        for earlier in directory.glob(f"[0-9]/*-{digest}.png"):
-            if earlier != path:
-                earlier.unlink(missing_ok=True)
-    except OSError as error:
-        return {"error": f"Not saved: {error.strerror}."}
-    return {"saved": str(path)}
+        return {"error": message_for_program(error)}
+    except CorrectionError as error:
+        return {"error": str(error)}
 
 
 def _escape(text: str) -> str:
@@ -278,28 +206,10 @@ def _escape(text: str) -> str:
     return html.escape(text).replace("$", "&#36;").replace("{", "&#123;")
 
 
-def _is_blank(prediction: Prediction) -> bool:
-    """Return whether the image has no ink."""
-    return not prediction.framed.any()
-
-
-def _sentence(error: Exception) -> str:
-    """Return the message of an error as a sentence."""
-    text = str(error).replace("the bytes: ", "", 1)
-    return text[:1].upper() + text[1:] + ("" if text.endswith("...") else ".")
-
-
-def _png_uri(gray: np.ndarray) -> str:
-    """Return a grayscale image, uint8 (H, W), as the data URI of a PNG file."""
-    buffer = io.BytesIO()
-    Image.fromarray(gray).save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
 def _example_buttons() -> str:
     """Return a button for each of the ten digits of examples.png, (28, 280)."""
     strip = np.asarray(Image.open(io.BytesIO((STATIC / "examples.png").read_bytes())).convert("L"))
-    uris = [_png_uri(digit) for digit in np.split(strip, 10, axis=1)]
+    uris = [png_data_uri(digit) for digit in np.split(strip, 10, axis=1)]
     return "".join(
         f'<button type="button" aria-label="Example {digit}"><img src="{uri}" alt=""></button>'
         for digit, uri in enumerate(uris)

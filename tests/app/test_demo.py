@@ -21,14 +21,10 @@ from starlette.responses import PlainTextResponse  # noqa: E402
 from starlette.routing import Route  # noqa: E402
 
 from digitnet import DigitClassifier  # noqa: E402
-from digitnet.app.demo import (  # noqa: E402
-    decode,
-    describe,
-    predict_for_api,
-    predict_for_page,
-    save_correction,
-)
+from digitnet.app.corrections import Corrections  # noqa: E402
+from digitnet.app.demo import describe, predict_for_api, predict_for_page, save_correction  # noqa: E402
 from digitnet.app.server import middleware  # noqa: E402
+from digitnet.app.service import content_of_data_uri, decode_image  # noqa: E402
 
 
 def uri(content: bytes, kind: str = "image/png") -> str:
@@ -119,8 +115,8 @@ def test_other_formats_are_classified_and_an_animated_gif_by_its_first_image(cla
 
 def test_a_large_image_is_reduced(classifier):
     large = one("RGB").resize((4800, 4800))
-    assert decode(uri(saved(large))).shape == (1600, 1600, 3)
-    assert decode(uri(saved(large.convert("L")))).shape == (1600, 1600, 1)
+    assert decode_image(saved(large)).shape == (1600, 1600, 3)
+    assert decode_image(saved(large.convert("L"))).shape == (1600, 1600, 1)
     assert predict_for_page(classifier, uri(saved(large)))["label"] == 1
 
 
@@ -140,7 +136,7 @@ def test_one_pixel_all_white_and_all_black_are_blank(classifier, image):
 def test_the_framed_image_is_sent_exactly(classifier):
     response = predict_for_page(classifier, uri(saved(one())))
     framed = classifier(one()).framed
-    assert (decode(response["framed"])[:, :, 0] == np.rint(framed * 255)).all()
+    assert (decode_image(content_of_data_uri(response["framed"]))[:, :, 0] == np.rint(framed * 255)).all()
 
 
 def test_the_api_predicts_as_the_classifier(classifier):
@@ -154,33 +150,14 @@ def test_the_api_requires_an_image(classifier):
         predict_for_api(classifier, "")
 
 
-def test_a_correction_is_saved_as_the_same_image(tmp_path, classifier):
-    path = save_correction(tmp_path / "corrections", [uri(saved(one())), 7])["saved"]
-    assert (tmp_path / "corrections" / "7").iterdir()
-    assert (np.asarray(Image.open(path)) == np.asarray(one())).all()
-    assert path.startswith(str(tmp_path / "corrections" / "7"))
-
-
-def test_the_last_of_several_corrections_of_an_image_counts(tmp_path):
-    other = save_correction(tmp_path, [uri(saved(one().transpose(Image.Transpose.ROTATE_90))), 4])["saved"]
-    for digit in (4, 7, 7):
-        path = save_correction(tmp_path, [uri(saved(one())), digit])["saved"]
-    assert sorted(map(str, tmp_path.rglob("*.png"))) == sorted([other, path])
-
-
 @pytest.mark.parametrize(
     "sent",
     [None, 3, [], ["x"], [None, 3], ["", 3], [uri(b"x"), 3]]
     + [[uri(saved(one())), digit] for digit in (10, -1, "3", 3.0, True, None, "../../x")],
 )
 def test_an_invalid_correction_is_not_saved(tmp_path, sent):
-    assert "error" in save_correction(tmp_path / "corrections", sent)
+    assert "error" in save_correction(Corrections(tmp_path / "corrections"), sent)
     assert not (tmp_path / "corrections").exists()
-
-
-def test_a_directory_that_cannot_be_written_is_reported(tmp_path):
-    (tmp_path / "corrections").write_text("a file")
-    assert "Not saved" in save_correction(tmp_path / "corrections", [uri(saved(one())), 3])["error"]
 
 
 def test_the_page_describes_the_model(classifier):
@@ -194,8 +171,8 @@ def response_markup(corrections: str) -> str:
     """Return the page's markup, from a process of its own, because Gradio leaves an event loop open."""
     program = (
         "import sys; from pathlib import Path; from digitnet import DigitClassifier\n"
-        "from digitnet.app.demo import build_demo\n"
-        "demo = build_demo(DigitClassifier(), Path(sys.argv[1]) if sys.argv[1] else None)\n"
+        "from digitnet.app.corrections import Corrections; from digitnet.app.demo import build_demo\n"
+        "demo = build_demo(DigitClassifier(), Corrections(Path(sys.argv[1])) if sys.argv[1] else None)\n"
         "print(*(block.html_template for block in demo.blocks.values() if hasattr(block, 'html_template')))"
     )
     command = [sys.executable, "-c", program, corrections]
