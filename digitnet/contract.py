@@ -1,4 +1,4 @@
-"""The contract of the ONNX file, which `digitnet.export` writes and `digitnet.inference` reads."""
+"""The contract of the ONNX files, which `digitnet.export` writes and `digitnet.inference` and the sketchpad read."""
 
 NUM_CLASSES = 10
 IMAGE_SIZE = 28  # pixels: width and height of a framed digit
@@ -18,4 +18,23 @@ OUTPUT_DOCS = {
     ),
     "framed": "float32 [N, 28, 28]: the network's input, framed as MNIST frames its digits; 1 = ink, 0 = background.",
     "ink": "float32 [N]: the mean of `framed`; 0 if the image is blank.",
+}
+
+# Two further files explain a prediction: framing alone, from the same input, and the network alone, from framed digits.
+FRAMING_DOCS = {
+    "framed": OUTPUT_DOCS["framed"],
+    "box": "float32 [N, 4]: top, left, bottom and right of the digit in pixels of the image; 0 if the image is blank.",
+    "square": (
+        "float32 [N, 4]: top, left, bottom and right of the square that `framed` shows, in pixels of the image, beyond"
+        " which it may extend; 0 if the image is blank."
+    ),
+}
+FRAMED_NAME = "framed"
+FRAMED_DOC = "float32 [N, 28, 28]: framed digits; 1 = ink, 0 = background."
+ACTIVATION_DOCS = {
+    "maps1": "float32 [N, 32, 13, 13]: the feature maps after the first pooling and ReLU.",
+    "maps2": "float32 [N, 64, 5, 5]: the feature maps after the second pooling and ReLU.",
+    "dense": "float32 [N, 128]: the activations of the first dense layer after ReLU.",
+    "logits": "float32 [N, 10]: the calibrated logits.",
+    "probabilities": "float32 [N, 10]: the probability of each digit.",
 }

@@ -4,6 +4,7 @@ Opset 18 and IR version 9 are read by onnxruntime 1.17 and later, including its 
 """
 
 import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -69,15 +70,37 @@ def build_onnx(model: TrainedModel, weights: Weights = "float32") -> onnx.ModelP
     Returns:
         The ONNX model, without metadata.
     """
-    batch, height, width, channels = (torch.export.Dim.DYNAMIC,) * 4
+    example = torch.zeros(2, 30, 31, 4, dtype=torch.uint8)
+    proto = to_onnx(ExportedModel(model), example, INPUT_NAME, ["N", "H", "W", "C"], OUTPUT_DOCS)
+    store_weights(proto, weights)
+    return proto
+
+
+def to_onnx(
+    module: nn.Module, example: Tensor, name: str, dimensions: Sequence[str | None], outputs: Iterable[str]
+) -> onnx.ModelProto:
+    """Export a module that has one input.
+
+    Args:
+        module: The module.
+        example: An input. No dynamic dimension may be 0 or 1.
+        name: Name of the input.
+        dimensions: Names of the input's dynamic dimensions; None for a dimension with a fixed size.
+        outputs: Names of the outputs. Their first dimension is the input's.
+
+    Returns:
+        The ONNX model, without metadata.
+    """
+    dynamic = {axis: torch.export.Dim.DYNAMIC for axis, dimension in enumerate(dimensions) if dimension}
+    outputs = list(outputs)
     program = torch.onnx.export(
-        ExportedModel(model).eval(),
-        (torch.zeros(2, 30, 31, 4, dtype=torch.uint8),),
+        module.eval(),
+        (example,),
         dynamo=True,
         opset_version=OPSET,
-        input_names=[INPUT_NAME],
-        output_names=list(OUTPUT_DOCS),
-        dynamic_shapes=({0: batch, 1: height, 2: width, 3: channels},),
+        input_names=[name],
+        output_names=outputs,
+        dynamic_shapes=(dynamic,),
         external_data=False,
         verbose=False,
     )
@@ -87,8 +110,7 @@ def build_onnx(model: TrainedModel, weights: Weights = "float32") -> onnx.ModelP
     proto.ir_version = IR_VERSION
     proto.producer_name, proto.producer_version = "digitnet", __version__
     proto.graph.name = "digitnet"
-    _name_dimensions(proto)
-    store_weights(proto, weights)
+    _name_dimensions(proto, {name: dimensions} | dict.fromkeys(outputs, dimensions[:1]))
     return proto
 
 
@@ -100,12 +122,12 @@ def _remove_traces(proto: onnx.ModelProto) -> None:
     del proto.graph.value_info[:]
 
 
-def _name_dimensions(proto: onnx.ModelProto) -> None:
+def _name_dimensions(proto: onnx.ModelProto, names: Mapping[str, Sequence[str | None]]) -> None:
     """Name the dynamic dimensions of inputs and outputs."""
-    names = {INPUT_NAME: ["N", "H", "W", "C"]} | {name: ["N"] for name in OUTPUT_DOCS}
     for value in [*proto.graph.input, *proto.graph.output]:
         for dimension, name in zip(value.type.tensor_type.shape.dim, names[value.name], strict=False):
-            dimension.dim_param = name
+            if name:
+                dimension.dim_param = name
 
 
 def store_weights(proto: onnx.ModelProto, weights: Weights) -> None:

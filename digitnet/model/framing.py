@@ -47,17 +47,35 @@ class Framing(nn.Module):
             Ink, float32 (N, 28, 28) in [0, 1], where 1 is the strongest stroke, and which images are blank, bool (N,).
             Blank images have no ink.
         """
+        framed, blank, _, _ = self.locate(image)
+        return framed, blank
+
+    def locate(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return framed digits and where they were found.
+
+        Args:
+            image: Uint8 (N, H, W, C), as in `forward`.
+
+        Returns:
+            Ink and which images are blank, as in `forward`; the box around the digit and the square that the 28 x 28
+            pixels show, each float32 (N, 4): top, left, bottom and right in pixels of the image. The square may extend
+            beyond the image. Both are undefined for a blank image.
+        """
         contrast, noise = _subtract_background(_to_gray(image))
         ink = contrast * (contrast > noise).float()  # (N, 1, H, W); torch.where would take twice as long
         height, width = ink.shape[2], ink.shape[3]
         position = torch.arange(1, height + width + 1, device=ink.device).float()  # where each pixel ends
         start, stop, center = _find_extent(_project(ink), position)
-        left, right = _sampling_windows(start, stop, center)
+        scale, shift = _find_placement(start, stop, center)
+        left, right = _sampling_windows(start, stop, scale, shift)
         weights = _overlap(left, right, position)  # (N, 2, 28, H + W)
         framed = weights[:, :1, :, :height] @ ink @ weights[:, 1:, :, :width].transpose(2, 3)
         # Thin strokes of a large image become faint: normalize the strongest to 1.
         strongest = framed.amax((2, 3), keepdim=True)
-        return (framed / strongest.clamp(min=1e-6))[:, 0], strongest.flatten() == 0
+        framed, blank = (framed / strongest.clamp(min=1e-6))[:, 0], strongest.flatten() == 0
+        corner = start - shift * scale
+        box, square = torch.cat([start, stop], 1), torch.cat([corner, corner + IMAGE_SIZE * scale], 1)
+        return framed, blank, box.flatten(1), square.flatten(1)
 
 
 def _to_gray(image: Tensor) -> Tensor:
@@ -183,12 +201,11 @@ def _remove_specks(mass: Tensor, position: Tensor) -> Tensor:
     return mass * ((position > begin) & (position < end)).float()
 
 
-def _sampling_windows(start: Tensor, stop: Tensor, center: Tensor) -> tuple[Tensor, Tensor]:
-    """Return which interval of the image each pixel of the framed digit averages.
+def _find_placement(start: Tensor, stop: Tensor, center: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the size of the framed digit's pixels and its position.
 
-    The filter is a box at least one pixel wide: enlarging repeats pixels, and reducing averages them. As in MNIST, the
-    digit moves by whole pixels, to where its center of mass is at pixel 14 or, if that would cut off ink, to the
-    nearest position that does not.
+    As in MNIST, the digit moves by whole pixels, to where its center of mass is at pixel 14 or, if that would cut off
+    ink, to the nearest position that does not.
 
     Args:
         start: First pixel of the digit along each axis, (N, 2, 1).
@@ -196,14 +213,30 @@ def _sampling_windows(start: Tensor, stop: Tensor, center: Tensor) -> tuple[Tens
         center: Its center of mass, (N, 2, 1).
 
     Returns:
-        Left and right ends of the intervals, each (N, 2, 28).
+        Image pixels per framed pixel, (N, 1, 1), and the first framed pixel of the digit, (N, 2, 1).
     """
-    scale = (stop - start).amax(1, keepdim=True).clamp(min=1) / BOX  # image pixels per framed pixel, (N, 1, 1)
+    scale = (stop - start).amax(1, keepdim=True).clamp(min=1) / BOX
     # The center of a symmetric digit may be between two pixels. The small offsets are larger than rounding errors, so
     # that every runtime chooses the same pixel.
     shift = CENTER + 1 + 1e-4 - (center - start) / scale
     max_shift = IMAGE_SIZE + 1e-3 - (stop - start) / scale
-    shift = torch.minimum(shift, max_shift).floor().clamp(min=0)
+    return scale, torch.minimum(shift, max_shift).floor().clamp(min=0)
+
+
+def _sampling_windows(start: Tensor, stop: Tensor, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+    """Return which interval of the image each pixel of the framed digit averages.
+
+    The filter is a box at least one pixel wide: enlarging repeats pixels, and reducing averages them.
+
+    Args:
+        start: First pixel of the digit along each axis, (N, 2, 1).
+        stop: End of its last pixel, (N, 2, 1).
+        scale: Image pixels per framed pixel, (N, 1, 1).
+        shift: First framed pixel of the digit, (N, 2, 1).
+
+    Returns:
+        Left and right ends of the intervals, each (N, 2, 28).
+    """
     half_width = scale.clamp(min=1) / 2
     pixel = torch.arange(IMAGE_SIZE, device=start.device) + 0.5
     middle = start + (pixel - shift) * scale
