@@ -17,6 +17,7 @@ TORCH_FREE = [
     "digitnet.inference.cli",
     "digitnet.evaluation.cli",
     "digitnet.app.cli",
+    "digitnet.app.explanation",
     "digitnet.data.mnist",
     "digitnet.data.synthetic",
 ]
