@@ -57,6 +57,7 @@ ALLOWED = [
     r"\b[Ff]ileReader\b",  # of browsers
     r"\bscreen readers?\b",  # software that reads a page aloud
     r"\bset_title\([^)]*pad=",  # an option of matplotlib
+    r"\bpad_edge\b",  # an option of rich's tables
     r"\bpadding\b",  # CSS and convolutions
     r"<picture\b|</picture>",  # the HTML element
     r"a picture that can be opened|This picture is too|no picture to save",  # messages for visitors of the page

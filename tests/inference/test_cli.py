@@ -108,3 +108,19 @@ def test_bad_input_gets_one_clear_line_and_status_2(directory, capsys, args, exp
     assert run(*(arg.format(directory=directory) for arg in args)) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert expected in line
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["a.png", "--format", "parquet"], "--format parquet writes a directory"),
+        (["a.png", "--resume"], "--resume completes a file"),
+        (["a.png", "--output", "b"], "got table, which is for terminals"),
+        (["a.png", "--files-from", "-"], "expected --files-from or names of images, got both"),
+        ([], "no image to classify"),
+    ],
+)
+def test_options_that_exclude_each_other_are_one_line(options, expected, capsys):
+    assert run(*options) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert expected in line

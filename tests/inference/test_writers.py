@@ -90,21 +90,6 @@ def test_a_killed_run_is_resumed_without_a_missing_or_duplicate_record(tmp_path,
     assert run(source, "--format", form, "--output", output, "--resume") == 2, "it is complete"
 
 
-def test_parquet_is_resumed_after_the_last_complete_file(tmp_path, gray, monkeypatch):
-    parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow: pip install '.[parquet]'")
-    monkeypatch.setattr("digitnet.inference.parquet.RECORDS_PER_FILE", 1000)
-    source, output = tmp_path / "many.npy", tmp_path / "output"
-    np.save(source, np.tile(gray, (10, 1, 1)))
-    assert run(source, "--format", "parquet", "--output", output, "--probabilities") == 0
-    parts = sorted(output.iterdir())
-    parts[-1].unlink()  # as if killed before it was written
-    assert run(source, "--format", "parquet", "--output", output, "--probabilities") == 2
-    assert run(source, "--format", "parquet", "--output", output, "--probabilities", "--resume") == 0
-    table = parquet.read_table(output)
-    assert table["file"].to_pylist() == [f"{source}[{i}]" for i in range(3000)]
-    assert table["probability_1"][0].as_py() == pytest.approx(table["confidence"][0].as_py())
-
-
 @pytest.mark.parametrize("form", FORMATS[1:])
 def test_errors_before_a_kill_count_in_the_exit_status_after_resuming(tmp_path, gray, monkeypatch, form):
     if form == "parquet":
@@ -157,23 +142,6 @@ def test_an_interrupted_output_is_neither_overwritten_nor_mixed_with_other_recor
     assert "is damaged or not json" in capsys.readouterr().err
 
 
-def test_parquet_that_is_damaged_or_incomplete_is_not_resumed(tmp_path, gray, monkeypatch, capsys):
-    pytest.importorskip("pyarrow.parquet", reason="needs pyarrow: pip install '.[parquet]'")
-    monkeypatch.setattr("digitnet.inference.parquet.RECORDS_PER_FILE", 1000)
-    np.save(tmp_path / "many.npy", np.tile(gray, (10, 1, 1)))
-    output = tmp_path / "output"
-    options = [tmp_path / "many.npy", "--format", "parquet", "--output", output]
-    assert run(*options) == 0
-    assert run(*options, "--probabilities", "--resume") == 2
-    assert "has other columns" in capsys.readouterr().err
-    (output / "part-00000.parquet").rename(tmp_path / "first")
-    assert run(*options, "--resume") == 2
-    assert "has no part-00000.parquet" in capsys.readouterr().err
-    (output / "part-00000.parquet").write_bytes((tmp_path / "first").read_bytes()[:-100])
-    assert run(*options, "--resume") == 2
-    assert "part-00000.parquet is damaged" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("form", ["csv", "parquet"])
 def test_an_output_of_another_type_is_refused(tmp_path, form, capsys):
     draw_digit(1, 28).save(tmp_path / "a.png")
@@ -205,22 +173,6 @@ def test_names_with_any_character_survive_csv(tmp_path, capsys):
     assert run("--files-from", tmp_path / "list", "--format", "json") == 0
     read = [json.loads(line)["file"] for line in capsys.readouterr().out.splitlines()]
     assert read == [f"{tmp_path}/a,b.png", f"{tmp_path}/a\rb.png"]
-
-
-@pytest.mark.parametrize(
-    ("options", "expected"),
-    [
-        (["a.png", "--format", "parquet"], "--format parquet writes a directory"),
-        (["a.png", "--resume"], "--resume completes a file"),
-        (["a.png", "--output", "b"], "got table, which is for terminals"),
-        (["a.png", "--files-from", "-"], "expected --files-from or names of images, got both"),
-        ([], "no image to classify"),
-    ],
-)
-def test_options_that_exclude_each_other_are_one_line(options, expected, capsys):
-    assert run(*options) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert expected in line
 
 
 def test_a_closed_standard_output_is_one_line(monkeypatch, capsys):
