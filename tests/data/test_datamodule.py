@@ -11,7 +11,7 @@ from digitnet.data import mnist
 from digitnet.data.augmentation import Augmentation
 from digitnet.data.datamodule import MNISTDataModule, split_indices
 from digitnet.data.mnist import RAW_DIRECTORY
-from digitnet.errors import ConfigError, DatasetError
+from digitnet.errors import ConfigError
 from tests.conftest import TEST_IMAGES, TRAIN_IMAGES, tiny_images
 
 
@@ -219,32 +219,6 @@ def test_images_of_extra_dir_are_training_images_framed_as_mnist(tiny_mnist, tmp
     assert images.dtype == torch.uint8
     ys, _ = torch.nonzero(images[-3], as_tuple=True)
     assert ys.max() - ys.min() + 1 == 20
-
-
-@pytest.mark.parametrize(
-    ("images", "error", "message"),
-    [
-        ({}, ConfigError, "no images in directories named 0 to 9"),
-        ({"a3": np.full((50, 50), 255, np.uint8)}, DatasetError, "a3.png is blank"),
-    ],
-)
-def test_an_extra_dir_without_images_or_with_a_blank_one_is_an_error(tiny_mnist, tmp_path, images, error, message):
-    directory = tmp_path / "corrections"
-    directory.mkdir()
-    data = MNISTDataModule(
-        str(tiny_mnist.directory), synthetic_digits=0, non_digits=0, extra_dir=save_labeled(directory, **images)
-    )
-    with pytest.raises(error, match=message):
-        data.setup("fit")
-
-
-def test_a_file_in_extra_dir_that_is_not_an_image_is_an_error_with_its_name(tiny_mnist, tmp_path):
-    (tmp_path / "3").mkdir()
-    (tmp_path / "3" / "bad.png").write_text("no image")
-    with pytest.raises(DatasetError, match=r"bad\.png: not an image"):
-        MNISTDataModule(str(tiny_mnist.directory), synthetic_digits=0, non_digits=0, extra_dir=str(tmp_path)).setup(
-            "fit"
-        )
 
 
 def test_a_fraction_of_a_batch_is_degraded_an_eighth_unchanged_and_the_rest_augmented():
