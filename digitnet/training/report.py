@@ -113,7 +113,8 @@ class TrainingReport(Callback):
         ink, labels, logits = (torch.as_tensor(metric.compute()).float().cpu() for metric in collected)
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        self._write(trainer, ink[:, 0].numpy(), labels.numpy().astype(int), logits.softmax(1).numpy())
+        # CatMetric returns the label of a single image as a scalar.
+        self._write(trainer, ink[:, 0].numpy(), labels.reshape(-1).numpy().astype(int), logits.softmax(1).numpy())
 
     def _write(self, trainer: Trainer, ink: np.ndarray, labels: np.ndarray, probabilities: np.ndarray) -> None:
         """Write the files: ink (N, 28, 28), labels (N,), probabilities (N, 10)."""

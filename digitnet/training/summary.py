@@ -36,10 +36,17 @@ def _written_checkpoints(trainer: Trainer) -> list[tuple[Path, str]]:
     """Return the checkpoints of a run, and what each is for."""
     checkpoints = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
     return [
-        (Path(checkpoint.best_model_path), f"lowest {checkpoint.monitor}" if checkpoint.monitor else "to resume from")
+        (Path(checkpoint.best_model_path), _meaning(checkpoint))
         for checkpoint in checkpoints
         if os.path.isfile(checkpoint.best_model_path)
     ]
+
+
+def _meaning(checkpoint: ModelCheckpoint) -> str:
+    """Return what a checkpoint is for."""
+    if not checkpoint.monitor:
+        return "to resume from"
+    return f"{'lowest' if checkpoint.mode == 'min' else 'highest'} {checkpoint.monitor}"
 
 
 def _written_logs(trainer: Trainer) -> list[tuple[Path, str]]:

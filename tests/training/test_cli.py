@@ -15,18 +15,6 @@ from digitnet.training.module import DigitNet
 from tests.conftest import ROOT
 
 
-@pytest.fixture
-def run(tiny_mnist, tmp_path, monkeypatch):
-    """Run the main function of train.py in this process on tiny data, with output below tmp_path/root."""
-
-    def run(*options):
-        monkeypatch.setattr(sys, "argv", ["train.py"])  # Lightning warns if both it and args have options
-        train.main([*tiny_mnist.options(tmp_path / "root"), "--trainer.max_epochs=2", *options])
-
-    run.root = tmp_path / "root"
-    return run
-
-
 def names(directory):
     return sorted(path.name for path in directory.iterdir())
 
@@ -289,76 +277,6 @@ def test_requesting_a_gpu_on_a_machine_without_one_is_one_clear_line(run, capsys
         run("--trainer.accelerator=gpu")
     assert caught.value.code == 2
     assert "error: The trainer cannot be built" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("option", "then", "now"),
-    [("model.dropout", "0.4", "0.25"), ("data.batch_size", "32", "16"), ("seed_everything", "5", "0")],
-)
-@pytest.mark.slow
-def test_resuming_with_other_options_names_the_option_and_how_to_resume(run, capsys, option, then, now):
-    run("--trainer.max_epochs=1", f"--{option}={then}")
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as caught:
-        run(f"--ckpt_path={run.root / 'checkpoints' / 'last.ckpt'}")
-    assert caught.value.code == 2
-    line = capsys.readouterr().err.strip().splitlines()[-1]
-    assert f"--{option} {then}" in line
-    assert f"this run has {now}" in line
-
-
-@pytest.mark.slow
-def test_weights_alone_cannot_be_resumed(run, tmp_path, capsys):
-    run("--trainer.max_epochs=1")
-    whole = read_checkpoint(run.root / "checkpoints" / "last.ckpt")
-    torch.save({key: whole[key] for key in ("state_dict", "hyper_parameters")}, tmp_path / "weights.ckpt")
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as caught:
-        run(f"--ckpt_path={tmp_path / 'weights.ckpt'}")
-    assert caught.value.code == 2
-    assert "holds weights but not the state of a run" in capsys.readouterr().err
-
-
-def tampered(part, value):
-    def tamper(checkpoint):
-        checkpoint[part] = value
-
-    return tamper
-
-
-def short_buffer(checkpoint):
-    checkpoint["optimizer_states"][0]["state"][3]["exp_avg"] = torch.zeros(3)
-
-
-def damaged_report(checkpoint):
-    checkpoint["callbacks"]["TrainingReport"]["epochs"] = [{"val/loss": "x"}]
-
-
-@pytest.mark.parametrize(
-    "tamper",
-    [
-        short_buffer, damaged_report,
-        *(tampered("optimizer_states", value) for value in ([], [{}], 5, {})),
-        *(tampered("lr_schedulers", value) for value in ([], [{}], 5)),
-        *(tampered("loops", value) for value in ({}, None, {"fit_loop": 3})),
-        *(tampered("callbacks", value) for value in ({}, [], {"TrainingReport": {"epochs": 3}})),
-        tampered("pytorch-lightning_version", "abc"),
-    ],
-)  # fmt: skip
-@pytest.mark.slow
-def test_a_damaged_state_of_a_run_is_one_clear_line(run, tmp_path, capsys, tamper):
-    run("--trainer.max_epochs=1")
-    checkpoint = torch.load(run.root / "checkpoints" / "last.ckpt", weights_only=True)
-    tamper(checkpoint)
-    torch.save(checkpoint, tmp_path / "damaged.ckpt")
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as caught:
-        run(f"--ckpt_path={tmp_path / 'damaged.ckpt'}")
-    assert caught.value.code == 2
-    printed = capsys.readouterr().err
-    (line,) = [line for line in printed.splitlines() if line.startswith("error: ")]
-    assert str(tmp_path / "damaged.ckpt") in line
-    assert "Traceback" not in printed
 
 
 def test_a_terminal_shows_a_progress_bar_with_the_loss_from_the_first_epoch_on(tiny_mnist, tmp_path):

@@ -2,7 +2,6 @@
 
 import csv
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -34,17 +33,9 @@ pytestmark = [
 
 
 @pytest.fixture
-def run(tiny_mnist, tmp_path):
-    """Train and test with the given options, as train.py does, and return the TrainingCLI."""
-
-    def run(*options, epochs=1):
-        cli = TrainingCLI([*tiny_mnist.options(run.root), f"--trainer.max_epochs={epochs}", *options])
-        cli.fit()
-        cli.test()
-        return cli
-
-    run.root = tmp_path / "root"
-    return run
+def run(run_cli):
+    """Train and test with the given options, and return the TrainingCLI."""
+    return run_cli
 
 
 @pytest.fixture
@@ -329,41 +320,6 @@ def test_a_progress_bar_that_is_asked_for_is_shown_without_a_terminal(run):
     cli = run("--trainer.enable_progress_bar=true", limit)
     assert cli.trainer.progress_bar_callback is not None
     assert run(limit).trainer.progress_bar_callback is None
-
-
-def files_in(text):
-    """The files and directories that a summary names."""
-    return [Path(line.split()[0]) for line in text.splitlines() if line.startswith("  ")]
-
-
-@pytest.mark.parametrize(
-    ("options", "missing"),
-    [
-        ([], []),
-        (["--trainer.limit_val_batches=0"], ["best.ckpt"]),
-        (["--trainer.max_epochs=0"], ["best.ckpt", "last.ckpt", "curves.png"]),
-        (["--trainer.enable_checkpointing=false"], ["best.ckpt", "last.ckpt"]),
-        (["--trainer.logger=false"], ["version_0"]),
-    ],
-)
-def test_the_summary_names_the_files_that_were_written_and_no_others(run, options, missing):
-    cli = run("--trainer.limit_train_batches=4", *options)
-    text = summary(cli.trainer, cli.best_checkpoint_path())
-    files = files_in(text)
-    assert files
-    assert all(path.exists() for path in files)
-    named = {path.name for path in files}
-    assert not named & set(missing)
-    written = {path.name for path in run.root.rglob("*") if path.suffix in {".ckpt", ".png", ".json"}}
-    assert written <= named
-    assert ("Next: export" in text) == ("best.ckpt" in named)
-
-
-def test_a_run_resumed_in_another_directory_is_tested_and_names_the_files_it_has(run, tmp_path):
-    run(epochs=2)
-    first, run.root = run.root, tmp_path / "other"
-    cli = run(f"--ckpt_path={first / 'checkpoints' / 'last.ckpt'}", epochs=2)  # nothing is left to train
-    assert all(path.exists() for path in files_in(summary(cli.trainer, cli.best_checkpoint_path())))
 
 
 def test_ckpt_path_last_is_checked_like_a_path(run):
