@@ -110,7 +110,7 @@ class _ExplainedNetwork:
             "maps": [{"shape": layer.shape, "values": to_gray_levels(layer, layer.max())} for layer in maps],
             "dense": _to_floats(dense),
             "logits": _to_floats(logits),
-            "probabilities": _to_floats(probabilities),
+            "probabilities": probabilities.tolist(),
             "occlusion": _to_floats(self._occlude(framed[0], digit, float(probabilities[digit]))),
             "neighbors": self._find_neighbors(dense),
         }
@@ -129,7 +129,7 @@ class _ExplainedNetwork:
         """Return the training images whose dense activations have the most similar direction, float32 (128,).
 
         The cosine similarity does not depend on the strength of the activations, which grows with the width of the
-        strokes. Of the neighbors of 1,000 test images, 99.2 % have their label; by Euclidean distance, 96.4 % have it.
+        strokes. Of the neighbors of 1,000 test images, 99.2 % have their label; of those by Euclidean distance, 96.4 %.
         """
         similarity = self._training_directions @ dense
         return [
@@ -153,14 +153,16 @@ def open_activations(classifier: DigitClassifier) -> ort.InferenceSession:
     path = classifier.path.with_suffix(ACTIVATIONS_SUFFIX)
     step = "Export it: python -m digitnet.export.activations --help"
     if not path.is_file():
-        raise ModelError(f"The predictions of {classifier.path.name} cannot be explained: there is no {path}. {step}")
+        raise ModelError(
+            f"The predictions of {classifier.path.name} cannot be explained: {path.name} is missing. {step}"
+        )
     session = _open(path)
     checkpoints = [
         metadata.get("checkpoint_sha256")
         for metadata in (classifier.metadata, session.get_modelmeta().custom_metadata_map)
     ]
     if checkpoints[0] != checkpoints[1]:
-        raise ModelError(f"expected {path} to be of the same checkpoint as {classifier.path.name}, got another. {step}")
+        raise ModelError(f"expected {path.name} to be of the checkpoint of {classifier.path.name}, got another. {step}")
     return session
 
 
@@ -170,11 +172,11 @@ def _open(path: Path) -> ort.InferenceSession:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors are raised as exceptions
     if (size := path.stat().st_size) > MAX_MODEL_BYTES:
-        raise ModelError(f"expected a model of at most {MAX_MODEL_BYTES:,} bytes, got {path} of {size:,}")
+        raise ModelError(f"expected a model of at most {MAX_MODEL_BYTES:,} bytes, got {path.name} of {size:,}")
     try:
         return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as error:  # onnxruntime's exceptions have no other common base class
-        raise ModelError(f"{path} is damaged or not an ONNX model") from error
+        raise ModelError(f"{path.name} is damaged or not an ONNX model") from error
 
 
 def load_training_images() -> np.ndarray:

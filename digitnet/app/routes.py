@@ -19,10 +19,11 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from digitnet.app.corrections import CorrectionError, Corrections
+from digitnet.app.explanation import Explainer
 from digitnet.app.server import error_response
 from digitnet.app.service import MAX_CONCURRENT, classify, decode_image, message_for_page
 from digitnet.contract import NUM_CLASSES
-from digitnet.errors import ImageError
+from digitnet.errors import ImageError, ModelError
 from digitnet.inference.classifier import DigitClassifier
 
 PREFIX = "/digitnet"  # of all routes of the page
@@ -66,9 +67,16 @@ def page_routes(classifier: DigitClassifier, corrections: Corrections | None) ->
         Routes for Starlette.
     """
     threads = Threads(MAX_CONCURRENT, MAX_WAITING)
+    explainer = Explainer(classifier)
 
     async def post_classify(request: Request) -> Response:
         return JSONResponse(await threads.run(classify, classifier, await request.body()))
+
+    async def post_explain(request: Request) -> Response:
+        return JSONResponse(await threads.run(explain, await request.body()))
+
+    def explain(content: bytes) -> dict[str, object]:
+        return explainer(decode_image(content)) if content else {"blank": True}
 
     async def post_correction(request: Request) -> Response:
         assert corrections is not None
@@ -85,6 +93,7 @@ def page_routes(classifier: DigitClassifier, corrections: Corrections | None) ->
 
     routes: list[BaseRoute] = [
         Route(f"{PREFIX}/classify", answers_errors(post_classify), methods=["POST"]),
+        Route(f"{PREFIX}/explain", answers_errors(post_explain), methods=["POST"]),
         Mount(f"{PREFIX}/static/{static_version()}", CachedFiles("public, max-age=31536000, immutable")),
         Mount(f"{PREFIX}/static", CachedFiles("no-cache")),  # with the name only, for example a bookmarked icon
     ]
@@ -105,6 +114,8 @@ def answers_errors(handler: Handler) -> Handler:
             response = await handler(request)
         except ImageError as error:
             response = error_response(400, message_for_page(error))
+        except ModelError as error:  # there are no activations to explain a prediction with
+            response = error_response(404, f"{error}.")
         except BusyError:
             response = error_response(503, "The app is busy. Try again in a moment.")
             response.headers["Retry-After"] = "1"

@@ -228,3 +228,32 @@ def test_no_other_file_is_served(server, path):
     for prefix in ("/digitnet/static/", f"/{static_url('')}"):
         response = server.request("GET", prefix + path)
         assert response.status_code == 404 or "application" in response.text
+
+
+def test_a_posted_image_is_explained(server, classifier):
+    response = server.post("/digitnet/explain", one())
+    assert response.status_code == 200
+    assert response.headers["cache-control"] == "no-store"
+    explanation = response.json()
+    assert explanation["digit"] == 1
+    probabilities = classifier(Image.open(io.BytesIO(one()))).probabilities
+    assert explanation["probabilities"] == pytest.approx(probabilities.tolist(), abs=1e-4)
+
+
+def test_an_empty_sketchpad_has_no_explanation(server):
+    assert server.post("/digitnet/explain").json() == {"blank": True}
+
+
+def test_a_file_that_is_not_an_image_is_not_explained(server):
+    response = server.post("/digitnet/explain", b"not an image")
+    assert response.status_code == 400
+    assert response.json() == {"error": NOT_AN_IMAGE}
+
+
+def test_a_model_without_activations_is_not_explained_and_the_message_names_no_directory(tmp_path, classifier):
+    path = tmp_path / "my.onnx"
+    path.write_bytes(classifier.content)
+    response = Server(DigitClassifier(path)).post("/digitnet/explain", one())
+    assert response.status_code == 404
+    assert "my.activations.onnx is missing" in response.json()["error"]
+    assert str(tmp_path) not in response.json()["error"]
