@@ -4,9 +4,11 @@ import hashlib
 import json
 import os
 import shlex
+import shutil
 import struct
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,6 +21,7 @@ from digitnet.errors import DatasetError
 
 ROOT = Path(__file__).parent.parent
 TRAIN_IMAGES, TEST_IMAGES = 640, 200
+AXE = "axe-core@4.14.1"
 CHROMIUM = "/usr/bin/chromium"
 CHROMIUM_FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -146,3 +149,27 @@ def pages(browser):
         context.close()
     assert pages.errors == []
     assert pages.foreign_requests == []
+
+
+@pytest.fixture(scope="session")
+def axe_script(tmp_path_factory) -> str:
+    """Return the text of axe-core, which finds accessibility problems in a page."""
+    directory = tmp_path_factory.mktemp("axe")
+    if shutil.which("npm") is None:
+        pytest.skip("needs npm: apt-get install npm")
+    command = ["npm", "pack", AXE, "--silent", "--ignore-scripts"]
+    if subprocess.run(command, cwd=directory, capture_output=True, text=True).returncode:
+        pytest.skip(f"npm cannot download {AXE}")
+    (archive,) = directory.glob("*.tgz")
+    with tarfile.open(archive) as tar:
+        file = tar.extractfile("package/axe.min.js")
+        assert file is not None
+        return file.read().decode()
+
+
+def accessibility_problems(page, axe_script: str) -> list[str]:
+    """Return what axe-core finds in a page: the rule, and the elements that violate it."""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(axe_script)  # an added script element would be subject to the page's Content-Security-Policy
+    violations = page.evaluate("axe.run().then((result) => result.violations)")
+    return [f"{one['id']}: {[node['target'] for node in one['nodes']]}" for one in violations]
