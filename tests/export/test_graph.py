@@ -6,48 +6,12 @@ import onnxruntime as ort
 import pytest
 import torch
 
-import export
 from digitnet.contract import OUTPUT_DOCS
-from digitnet.export import cli
-from digitnet.export.graph import ExportedModel, build_onnx
+from digitnet.export.graph import ExportedModel
 from digitnet.export.verify import sample_images
 from digitnet.model.checkpoint import load_model
-from digitnet.training.module import DigitNet
 
 pytestmark = pytest.mark.slow  # each export takes seconds
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    """A checkpoint with random weights."""
-    torch.manual_seed(0)
-    model = DigitNet()
-    path = tmp_path_factory.mktemp("checkpoint") / "some.ckpt"
-    torch.save({"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams)}, path)
-    return path
-
-
-@pytest.fixture
-def run(checkpoint, tmp_path, tiny_mnist):
-    """Run export.py on the random network and tiny data, and return the bytes of the file."""
-
-    def run(*options):
-        output = tmp_path / "out" / "some.onnx"
-        export.main(
-            [f"--checkpoint={checkpoint}", f"--output={output}", f"--data-dir={tiny_mnist.directory}", *options]
-        )
-        return output.read_bytes()
-
-    run.output = tmp_path / "out" / "some.onnx"
-    return run
-
-
-def failure(run, *options, capsys):
-    with pytest.raises(SystemExit) as caught:
-        run(*options)
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert lines[-1].startswith("error: ")
-    return caught.value.code, lines[-1]
 
 
 @pytest.mark.parametrize(("weights", "max_bytes"), [("float32", 1_000_000), ("float16", 500_000), ("int8", 300_000)])
@@ -100,47 +64,3 @@ def test_a_blank_image_has_even_probabilities_and_no_ink(run):
     assert probabilities == pytest.approx(np.full((1, 10), 0.1))
     assert not framed.any()
     assert ink == 0
-
-
-@pytest.mark.parametrize("weights", ["float32", "float16", "int8"])
-@pytest.mark.parametrize("layer", ["conv2", "dense2"])
-def test_a_file_whose_weights_differ_from_the_checkpoint_is_not_written(run, capsys, monkeypatch, weights, layer):
-    run.output.parent.mkdir()
-    run.output.write_bytes(b"an older file")
-
-    def wrong(model, data_type):
-        weight = getattr(model.network, layer).weight.data
-        original = weight.clone()
-        weight *= 1 + 0.02 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
-        graph = build_onnx(model, data_type)
-        weight.copy_(original)
-        return graph
-
-    monkeypatch.setattr(export, "build_onnx", wrong)
-    status, line = failure(run, f"--weights={weights}", capsys=capsys)
-    assert status == 1
-    assert "differs from" in line
-    assert run.output.read_bytes() == b"an older file"
-
-
-def test_a_file_whose_accuracy_differs_from_the_checkpoint_is_not_written(run, capsys, monkeypatch):
-    monkeypatch.setattr(cli, "network_accuracy", lambda network, data_dir: 0.42)
-    status, line = failure(run, capsys=capsys)
-    assert status == 1
-    assert "expected an MNIST test accuracy of 0.4200" in line
-    assert not run.output.exists()
-
-
-@pytest.mark.parametrize(
-    ("options", "expected"),
-    [
-        (["--checkpoint=no.ckpt"], "No checkpoint no.ckpt"),
-        (["--checkpoint=README.md"], "is damaged or not a checkpoint"),
-        (["--output=README.md/x.onnx"], "README.md"),
-        (["--data-dir=README.md"], "data_dir is README.md, a file"),
-    ],
-)
-def test_bad_input_gets_one_clear_line_and_status_2(run, capsys, options, expected):
-    status, line = failure(run, *options, capsys=capsys)
-    assert status == 2
-    assert expected in line
