@@ -1,7 +1,7 @@
 """Explanations of predictions for the panel "How does it decide?" of the sketchpad. They do not need torch.
 
-An explanation consists of plain lists of numbers, which static/explanation.js draws. They come from three files that a
-page without a server can use as well: framing.onnx, NAME.activations.onnx and static/training_images.png.
+An explanation consists of plain lists of numbers, which static/explanation.js draws. They come from framing.onnx,
+NAME.activations.onnx and static/training_images.png, with which static/explainer.js computes the same in a browser.
 """
 
 import io
