@@ -141,3 +141,13 @@ def test_a_blank_image_is_reported_as_blank_and_has_no_ink(level, channels):
 def test_contrast_below_sixteen_gray_levels_is_blank():
     assert framing(torch.from_numpy(stroke(background=200, ink=185)[None]))[1].all()
     assert not framing(torch.from_numpy(stroke(background=200, ink=184)[None]))[1].any()
+
+
+def test_the_square_is_what_the_framed_pixels_show():
+    image = np.full((200, 300, 1), 255, np.uint8)
+    image[50:150, 220:260] = 0  # 100 pixels high: 5 pixels of the image for each framed one
+    ink, _, box, square = framing.locate(torch.from_numpy(image[None]))
+    rows, columns = ink[0].any(1).nonzero(), ink[0].any(0).nonzero()
+    assert box.tolist() == [[50, 220, 150, 260]]
+    top, left = 50 - 5 * rows[0].item(), 220 - 5 * columns[0].item()
+    assert square.tolist() == [[top, left, top + 28 * 5, left + 28 * 5]]

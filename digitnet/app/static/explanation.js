@@ -80,7 +80,6 @@ export function createExplanation(element, backend) {
     const explained = image;
     try {
       const [explanation, drawing] = await Promise.all([backend.explain(explained), copyDrawing(explained)]);
-      if (image === null) return; // cleared meanwhile
       if (explanation.blank) return showMessage(HINT);
       show(explanation, drawing);
       showMessage("");
