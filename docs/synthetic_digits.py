@@ -26,7 +26,12 @@ def main() -> None:
 
 
 def draw_samples(rng: np.random.Generator, path: Path) -> None:
-    """Draw a row of synthetic images of each digit, and rows of non-digits."""
+    """Draw a row of synthetic images of each digit, and rows of non-digits.
+
+    Args:
+        rng: Source of the random numbers.
+        path: The PNG file to write.
+    """
     rows = [*range(10), *[None] * NON_DIGIT_ROWS]
     cells = []
     for label in rows:
@@ -36,10 +41,15 @@ def draw_samples(rng: np.random.Generator, path: Path) -> None:
 
 
 def draw_templates(path: Path) -> None:
-    """Draw all templates of each digit, of the letters and of the signs."""
+    """Draw all templates of each digit, of the letters and of the symbols.
+
+    Args:
+        path: The PNG file to write.
+    """
     glyphs = load_glyphs()
+    rows = [*map(list, enumerate(glyphs.digits)), ["letters", glyphs.letters], ["symbols", glyphs.symbols]]
     names, cells = [], []
-    for name, templates in [*map(list, enumerate(glyphs.digits)), ["letters", glyphs.letters], ["signs", glyphs.signs]]:
+    for name, templates in rows:
         for start in range(0, len(templates), COLUMNS):
             names.append("" if start else str(name))
             cells.append([draw_template(glyph) for glyph in templates[start : start + COLUMNS]])
@@ -47,7 +57,14 @@ def draw_templates(path: Path) -> None:
 
 
 def draw_template(glyph: Glyph) -> Image.Image:
-    """Draw a template: its curves in black and its points in red."""
+    """Draw a template: its curves in black and its points in red.
+
+    Args:
+        glyph: The template.
+
+    Returns:
+        An RGB image of `SIDE * SUPERSAMPLING` = 176 pixels on each side.
+    """
     side = SIDE * SUPERSAMPLING
     image = Image.new("RGB", (side, side), "white")
     pen = ImageDraw.Draw(image)
@@ -62,7 +79,13 @@ def draw_template(glyph: Glyph) -> Image.Image:
 
 
 def save_grid(names: list[str], cells: list[list[Image.Image]], path: Path) -> None:
-    """Write rows of images, each with its name, as a PNG file."""
+    """Write rows of images, each with its name, as a PNG file.
+
+    Args:
+        names: The name of each row.
+        cells: At most 24 images for each row, all of the same mode; they are reduced to 44 x 44 pixels.
+        path: The file to write.
+    """
     grid = Image.new(cells[0][0].mode, (MARGIN + COLUMNS * CELL, len(cells) * CELL), "white")
     for row, (name, images) in enumerate(zip(names, cells, strict=True)):
         ImageDraw.Draw(grid).text((8, row * CELL + 18), name, fill="dimgray")

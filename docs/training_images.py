@@ -38,7 +38,14 @@ def main() -> None:
 
 
 def select(data_dir: str) -> np.ndarray:
-    """Return the first 100 images of each digit, sorted by digit, uint8 (1000, 28, 28)."""
+    """Select the first 100 training images of each digit.
+
+    Args:
+        data_dir: The directory in which MNIST is stored or to which it is downloaded.
+
+    Returns:
+        Images sorted by digit, uint8 (1000, 28, 28).
+    """
     fetch_mnist(data_dir)
     mnist = MNIST(data_dir)
     _, train = split_indices(len(mnist), VAL_FRACTION)
@@ -48,7 +55,14 @@ def select(data_dir: str) -> np.ndarray:
 
 
 def encode(images: np.ndarray) -> bytes:
-    """Return the sheet of images, uint8 (N, 28, 28), as a PNG file of four bits per pixel."""
+    """Encode images as a sheet of 40 columns.
+
+    Args:
+        images: Uint8 (N, 28, 28), N a multiple of 40.
+
+    Returns:
+        A PNG file of four bits per pixel.
+    """
     rows = images.reshape(-1, COLUMNS, IMAGE_SIZE, IMAGE_SIZE).swapaxes(1, 2).reshape(-1, COLUMNS * IMAGE_SIZE)
     sheet = Image.fromarray(np.rint(rows / 255 * MAX_GRAY).astype(np.uint8))
     sheet.putpalette([level * 17 for level in range(MAX_GRAY + 1) for _ in range(3)])

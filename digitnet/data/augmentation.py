@@ -56,7 +56,7 @@ class Augmentation(RandomTransform):
         self._basis = torch.empty(0)
 
     def forward(self, ink: Tensor) -> Tensor:
-        """Return the images, each deformed with parameters of its own.
+        """Return the images, each deformed with independently sampled parameters.
 
         Args:
             ink: Stroke intensity, float32 (N, 1, H, W) in [0, 1]. Random numbers come from the generator of its device.
@@ -65,14 +65,14 @@ class Augmentation(RandomTransform):
             Deformed ink of the same shape and range.
         """
         count, _, height, width = ink.shape
-        parameters = self.draw_parameters(count, height, width, ink.device)
+        parameters = self.sample_parameters(count, height, width, ink.device)
         if self._basis.shape[1:] != (height * width,) or self._basis.device != ink.device:
             self._basis = self._make_basis(height, width, ink.device)
         grid = (parameters @ self._basis).view(count, 2, height, width).permute(0, 2, 3, 1)
         return F.grid_sample(ink, grid, align_corners=False)
 
-    def draw_parameters(self, count: int, height: int, width: int, device: torch.device) -> Tensor:
-        """Draw the parameters of the deformations.
+    def sample_parameters(self, count: int, height: int, width: int, device: torch.device) -> Tensor:
+        """Sample the parameters of the deformations.
 
         Args:
             count: Number of images, N.

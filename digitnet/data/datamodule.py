@@ -26,7 +26,7 @@ class MNISTDataModule(LightningDataModule):
 
     A batch has ink, float32 (N, 1, 28, 28) in [0, 1] with 0 = blank, and labels, int64 (N,): 0 to 9, or -1 for a
     non-digit. All images are in memory as uint8, on the device of the trainer. Without worker processes, batches are
-    faster than with them, because a batch is a slice.
+    faster than with them, because a batch is copied by one indexing operation.
 
     Args:
         data_dir: Directory with MNIST/raw, to which MNIST is downloaded if it is missing.
@@ -48,7 +48,7 @@ class MNISTDataModule(LightningDataModule):
 
     Attributes:
         track: Called with an iterable of the synthetic batches and its length, to show a progress bar while they are
-            drawn. By default, nothing is shown.
+            generated. By default, nothing is shown.
 
     Raises:
         ConfigError: If an argument is out of its range.
@@ -85,7 +85,7 @@ class MNISTDataModule(LightningDataModule):
             raise ConfigError("data.augment has no effect with data.augmentation false; set it to true")
         if not 0 < val_fraction < 1:
             raise ConfigError(f"data.val_fraction is {val_fraction}; it must be above 0 and below 1, for example 0.1")
-        # As Lightning's own samplers do. Unlike a constructor argument, it cannot differ from `--seed_everything`.
+        # Read the seed as Lightning's samplers do. Unlike an argument, it cannot differ from `--seed_everything`.
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
         self.data_dir = data_dir
         self.batch_size = batch_size
@@ -114,7 +114,7 @@ class MNISTDataModule(LightningDataModule):
             stage: "fit", "validate", "test" or "predict"; None for all.
 
         Raises:
-            ConfigError: If a set has fewer images than there are processes, or `extra_dir` contains no images.
+            ConfigError: If a dataset has fewer images than there are processes, or `extra_dir` contains no images.
             DatasetError: If an image of `extra_dir` cannot be used.
         """
         if stage in ("fit", "validate", None):
@@ -122,30 +122,49 @@ class MNISTDataModule(LightningDataModule):
             val, train = split_indices(len(images), self.val_fraction)
             self.val_set = self._make_dataset("validation", images[val], labels[val])
             if stage != "validate":
-                sets = [(images[train], labels[train]), self._draw_synthetic()]
+                datasets = [(images[train], labels[train]), self._draw_synthetic()]
                 if self.extra_dir:
-                    sets.append(load_directories(Path(self.extra_dir)))
-                self.train_set = self._make_dataset("training", *map(torch.cat, zip(*sets, strict=True)))
+                    datasets.append(load_directories(Path(self.extra_dir)))
+                self.train_set = self._make_dataset("training", *map(torch.cat, zip(*datasets, strict=True)))
         if stage in ("test", "predict", None):
             self.test_set = self._make_dataset("test", *load_mnist(self.data_dir, train=False))
 
     def train_dataloader(self) -> DataLoader:
-        """Return batches in an order that depends on the seed and the epoch only, so that a run can be resumed."""
+        """Return the training batches in an order that depends on the seed and the epoch only.
+
+        A run can therefore be resumed.
+
+        Returns:
+            Batches of images, uint8 (N, 28, 28), and labels, int64 (N,), for this process, with N at most `batch_size`.
+            Every process has the same number of images, so a few may be left out of an epoch.
+        """
         sampler: DistributedSampler = DistributedSampler(
             self.train_set, self._processes, self._rank, shuffle=True, seed=self.seed, drop_last=True
         )
         return self._make_dataloader(self.train_set, self.batch_size, sampler)
 
     def val_dataloader(self) -> DataLoader:
-        """Return batches of the validation images, each image in one process."""
+        """Return the validation batches, with each image in one process.
+
+        Returns:
+            Batches of images, uint8 (N, 28, 28), and labels, int64 (N,), with N at most 500.
+        """
         return self._make_evaluation_dataloader(self.val_set)
 
     def test_dataloader(self) -> DataLoader:
-        """Return batches of the test images, each image in one process."""
+        """Return the test batches, with each image in one process.
+
+        Returns:
+            Batches of images, uint8 (N, 28, 28), and labels, int64 (N,), with N at most 500.
+        """
         return self._make_evaluation_dataloader(self.test_set)
 
     def predict_dataloader(self) -> DataLoader:
-        """Return batches of the test images, each image in one process."""
+        """Return the test batches, with each image in one process.
+
+        Returns:
+            Batches of images, uint8 (N, 28, 28), and labels, int64 (N,), with N at most 500.
+        """
         return self._make_evaluation_dataloader(self.test_set)
 
     def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:

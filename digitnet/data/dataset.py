@@ -1,4 +1,4 @@
-"""Datasets of framed images in memory, and the functions that load or draw the images."""
+"""Datasets of framed images in memory, and the functions that load or generate the images."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -22,8 +22,8 @@ SYNTHETIC_SEED = 0  # the synthetic images are the same in every run, as MNIST i
 class LabeledImages(Dataset[tuple[Tensor, Tensor]]):
     """Framed images and their labels in memory.
 
-    A DataLoader with a batch size takes each batch as one slice, through `__getitems__`. It needs `collate` as its
-    `collate_fn`.
+    A DataLoader with a batch size takes each batch by indexing with a tensor of indices, through `__getitems__`. It
+    needs `collate` as its `collate_fn`.
 
     Args:
         images: Uint8 (N, 28, 28), 255 = ink.
@@ -47,7 +47,14 @@ class LabeledImages(Dataset[tuple[Tensor, Tensor]]):
 
 
 def collate(batch: Any) -> tuple[Tensor, Tensor]:
-    """Return a batch from `LabeledImages.__getitems__` unchanged."""
+    """Return a batch from `LabeledImages.__getitems__` unchanged.
+
+    Args:
+        batch: Images, uint8 (B, 28, 28), and labels, int64 (B,).
+
+    Returns:
+        The same batch.
+    """
     return batch
 
 

@@ -1,7 +1,7 @@
-"""Degradation: digits as they are drawn, scanned and photographed, simulated for whole batches.
+"""Degradation: simulates scans and photos of digits, batch by batch.
 
-Degraded images are framed again, because the network classifies what framing makes of thin strokes, noise, lines and
-dark edges. Each effect changes a fraction of the images. All random numbers come from torch's generators.
+Degraded images are framed again, so that the network trains on framed images, as at inference. Each effect changes a
+fraction of the images. All random numbers come from torch's generators.
 """
 
 import math
@@ -16,10 +16,23 @@ from digitnet.data.transform import RandomTransform, Range
 from digitnet.errors import ConfigError
 from digitnet.model.framing import BOX, Framing
 
-CANVAS_SIZES = (28, 28, 28, 40, 48)  # pixels; one is drawn for each batch
+CANVAS_SIZES = (28, 28, 28, 40, 48)  # pixels; one is sampled for each batch
 LARGE_CANVAS = 40  # pixels; a larger one is blurred twice
-FOG_CELLS = 5  # random numbers along each axis, between which clouds are interpolated
+BOX_INK = 0.2  # ink above which a pixel belongs to the bounding box of a cropped digit
+MIN_BOX_SIDE = 0.2  # of the image; a cropped thin stroke does not become a wide one
 MIN_OUTLINE = 0.3  # ink below which an outline is not drawn
+LINE_EDGE = 1.2  # half line widths at which the ink of a line falls to 0; it is 1 up to LINE_EDGE - 1
+DOT_FRACTION = 0.5  # of the distance of two dots; the rest is the gap
+FREE_LINES = 0.5  # fraction of lines at any angle; the others are nearly horizontal
+BLOT_CELL = 2  # pixels between the random numbers of the noise whose peaks are blots
+FOG_CELLS = 5  # random numbers along each axis, between which clouds are interpolated
+MEAN_SHADE = 0.7  # half the diagonal of a canvas of width 1, so a brightness gradient is hardly ever negative
+MIN_CONTRAST = 0.25  # of strokes of intensity 1 on a dark background, before clipping
+GRAY_PAPER = 0.5  # fraction of images with gray paper
+FAINT = 0.5  # fraction of images with faint strokes
+TILTED = 0.5  # fraction of images with tilted stripes, edges and bands
+SINGLE_EDGE = 0.5  # fraction of dark edges that are a single one; the others are four
+EITHER = 0.5  # fraction of images with vertical stripes or bands rather than horizontal ones, and with mirrored edges
 
 
 @final
@@ -28,11 +41,11 @@ class Degradation(nn.Module):
 
     Args:
         placement: Places the digit on a canvas.
-        stroke: Changes the stroke width and the hardness of its edges.
+        stroke: Changes the stroke width and the sharpness of stroke edges.
         distractors: Adds lines and blots.
         background: Adds paper and lighting.
         noise: Adds blur and noise.
-        canvas_sizes: Widths of the square canvas in pixels, one of which is drawn for each batch.
+        canvas_sizes: Widths of the square canvas in pixels, one of which is sampled for each batch.
 
     Raises:
         ConfigError: If an argument is out of its range.
@@ -74,7 +87,12 @@ class Degradation(nn.Module):
         return torch.where(blank[:, None, None, None], ink, framed[:, None])
 
     def magnitudes(self) -> dict[str, Any]:
-        """Return the magnitudes of all steps, named like the command-line options."""
+        """Return the magnitudes of all steps.
+
+        Returns:
+            `canvas_sizes` and the numbers and ranges of each step, named like the command-line options, for example
+            "noise.gaussian".
+        """
         steps = {name: step for name, step in self.named_children() if isinstance(step, RandomTransform)}
         return {
             "canvas_sizes": self.canvas_sizes,
@@ -82,7 +100,11 @@ class Degradation(nn.Module):
         }
 
     def extra_repr(self) -> str:
-        """Return the arguments that are not modules as text, for `repr`."""
+        """Return the arguments that are not modules, for `repr`.
+
+        Returns:
+            One line of text.
+        """
         return f"canvas_sizes={self.canvas_sizes}"
 
 
@@ -139,20 +161,20 @@ class RandomPlacement(RandomTransform):
         Returns:
             Ink, float32 (N, 1, S, S) in [0, 1].
         """
-        affine = self._draw_affine(ink, size)
-        affine = torch.where(_chance(ink, self.cropped)[:, 0], _bounding_box(ink), affine)
+        affine = self._sample_affine(ink, size)
+        affine = torch.where(_random_mask(ink, self.cropped)[:, 0], _bounding_box(ink), affine)
         grid = F.affine_grid(affine, [len(ink), 1, size, size], align_corners=False)
         return F.grid_sample(ink, grid, align_corners=False)
 
-    def _draw_affine(self, ink: Tensor, size: int) -> Tensor:
+    def _sample_affine(self, ink: Tensor, size: int) -> Tensor:
         """Return random affine maps from the canvas to the image, (N, 2, 3), in the coordinates of `affine_grid`."""
         limit = math.radians(self.rotation)
-        angle = _uniform(ink, -limit, limit) * _chance(ink, self.rotated)
-        shear = _uniform(ink, -self.shear, self.shear) * _chance(ink, self.sheared)
+        angle = _uniform(ink, -limit, limit) * _random_mask(ink, self.rotated)
+        shear = _uniform(ink, -self.shear, self.shear) * _random_mask(ink, self.sheared)
         min_scale = max(self.scale[0], self.min_side / size)
         scale = _uniform(ink, min_scale, max(self.scale[1], min_scale))
         stretch = _uniform(ink, -self.aspect_ratio, self.aspect_ratio)
-        stretch = (stretch + _uniform(ink, 0, self.widening) * _chance(ink, self.widened)).exp()
+        stretch = (stretch + _uniform(ink, 0, self.widening) * _random_mask(ink, self.widened)).exp()
         margin = (1 - BOX / IMAGE_SIZE * scale).clamp(min=0) + self.overhang
         cos, sin = angle.cos() / scale, angle.sin() / scale
         shift_x, shift_y = _uniform(ink, -1, 1) * margin, _uniform(ink, -1, 1) * margin
@@ -163,37 +185,37 @@ class RandomPlacement(RandomTransform):
 
 @final
 class RandomStroke(RandomTransform):
-    """Make strokes thicker or thinner, or replace them by their outlines, and change the hardness of edges.
+    """Dilate or erode strokes, or replace them by their outlines, and change the sharpness of their edges.
 
     Args:
-        thickened: Fraction of images with strokes that are two pixels thicker.
-        thinned: Fraction of images with strokes that are two pixels thinner, if enough of the ink remains.
-        min_remaining: Fraction of the ink that thinner strokes must retain.
+        dilated: Fraction of images with dilated strokes: two pixels wider.
+        eroded: Fraction of images with eroded strokes: two pixels narrower, if enough of the ink remains.
+        min_remaining: Fraction of the ink that must remain after erosion.
         outlined: Fraction of images with outlined strokes, if the strokes are thin.
-        max_remaining: Fraction of the ink that thinner strokes may retain if strokes are outlined; the outline of a
+        max_remaining: Fraction of the ink that may remain after erosion where strokes are outlined; the outline of a
             dot would be a 0.
-        hardened: Fraction of images with another edge hardness.
-        level: Range of the ink that becomes the middle of a hardened edge.
-        contrast: Range of the factor by which the slope of a hardened edge grows.
+        sharpened: Fraction of images with sharper edges.
+        level: Range of the ink that becomes the middle of a sharpened edge.
+        contrast: Range of the factor by which the slope of a sharpened edge grows.
     """
 
-    FRACTIONS = (("thickened", "thinned", "outlined"), ("min_remaining",), ("max_remaining",), ("hardened",))
+    FRACTIONS = (("dilated", "eroded", "outlined"), ("min_remaining",), ("max_remaining",), ("sharpened",))
 
     def __init__(
         self,
-        thickened: float = 0.15,
-        thinned: float = 0.15,
+        dilated: float = 0.15,
+        eroded: float = 0.15,
         min_remaining: float = 0.5,
         outlined: float = 0.1,
         max_remaining: float = 0.55,
-        hardened: float = 0.3,
+        sharpened: float = 0.3,
         level: Range = (0.2, 0.6),
         contrast: Range = (2.0, 12.0),
     ) -> None:
         super().__init__()
-        self.thickened, self.thinned, self.min_remaining = thickened, thinned, min_remaining
+        self.dilated, self.eroded, self.min_remaining = dilated, eroded, min_remaining
         self.outlined, self.max_remaining = outlined, max_remaining
-        self.hardened, self.level, self.contrast = hardened, level, contrast
+        self.sharpened, self.level, self.contrast = sharpened, level, contrast
         self.check_magnitudes()
 
     def forward(self, images: Tensor) -> Tensor:
@@ -205,25 +227,25 @@ class RandomStroke(RandomTransform):
         Returns:
             Ink of the same shape and range.
         """
-        return self._harden(self._change_width(images))
+        return self._sharpen(self._change_width(images))
 
     def _change_width(self, images: Tensor) -> Tensor:
-        """Return the images, some of them with thicker, thinner or outlined strokes."""
-        thick, thin = _dilate(images), 1 - _dilate(1 - images)
-        outline = (thick - thin) * (thick - thin > MIN_OUTLINE)
-        remaining = thin.sum((1, 2, 3), keepdim=True) / images.sum((1, 2, 3), keepdim=True).clamp(min=1e-6)
+        """Return the images, some of them with dilated, eroded or outlined strokes."""
+        dilation, erosion = _dilate(images), 1 - _dilate(1 - images)
+        outline = (dilation - erosion) * (dilation - erosion > MIN_OUTLINE)
+        remaining = erosion.sum((1, 2, 3), keepdim=True) / images.sum((1, 2, 3), keepdim=True).clamp(min=1e-6)
         effect = _uniform(images, 0, 1)
-        thinned = (effect > self.thickened) & (effect < self.thickened + self.thinned)
+        eroded = (effect > self.dilated) & (effect < self.dilated + self.eroded)
         outlined = (effect > 1 - self.outlined) & (remaining < self.max_remaining)
-        images = torch.where(effect < self.thickened, thick, images)
-        images = torch.where(thinned & (remaining > self.min_remaining), thin, images)
+        images = torch.where(effect < self.dilated, dilation, images)
+        images = torch.where(eroded & (remaining > self.min_remaining), erosion, images)
         return torch.where(outlined, outline, images)
 
-    def _harden(self, images: Tensor) -> Tensor:
-        """Return the images, some of them with another edge hardness."""
+    def _sharpen(self, images: Tensor) -> Tensor:
+        """Return the images, some of them with sharper edges."""
         level, contrast = _uniform(images, *self.level), _uniform(images, *self.contrast)
-        hardened = ((images - level) * contrast + 0.5).clamp(0, 1)
-        return torch.where(_chance(images, self.hardened), hardened, images)
+        sharpened = ((images - level) * contrast + 0.5).clamp(0, 1)
+        return torch.where(_random_mask(images, self.sharpened), sharpened, images)
 
 
 @final
@@ -235,7 +257,7 @@ class RandomDistractors(RandomTransform):
     Args:
         lined: Fraction of images with a line.
         offset: Maximum distance of the line from the center, in either direction.
-        tilt: Maximum angle of the line to the horizontal, in radians; half of the lines have any angle.
+        tilt: Maximum angle of half of the lines to the horizontal, in radians; the other half have any angle.
         line_width: Range of half the width of the line, in pixels.
         darkness: Range of the ink of the line.
         zigzag: Fraction of lines that are zigzags.
@@ -289,30 +311,31 @@ class RandomDistractors(RandomTransform):
 
     def _draw_line(self, images: Tensor) -> Tensor:
         """Return images, (N, 1, S, S), some of them with a line at a random angle and distance from the center."""
-        along, across, center = self._draw_axes(images)
-        zigzag, frequency = _chance(images, self.zigzag), _uniform(images, *self.teeth)
+        along, across, center = self._sample_axes(images)
+        zigzag, frequency = _random_mask(images, self.zigzag), _uniform(images, *self.teeth)
         slope = _uniform(images, *self.slope)
         teeth = zigzag * slope * ((along * frequency) % 1 - 0.5).abs() / frequency
         center = center + _uniform(images, -self.offset, self.offset)
         distance = (across - center + teeth).abs() / (1 + zigzag * slope**2).sqrt()  # perpendicular to the teeth
-        line = (1.2 - distance * images.shape[-1] / _uniform(images, *self.line_width)).clamp(0, 1)  # soft edges
-        gaps = (along * _uniform(images, *self.dots)) % 1 >= 0.5
-        gaps = gaps & _chance(images, self.dotted) & ~zigzag
-        return line * ~gaps * _uniform(images, *self.darkness) * _chance(images, self.lined)
+        line = (LINE_EDGE - distance * images.shape[-1] / _uniform(images, *self.line_width)).clamp(0, 1)
+        gaps = (along * _uniform(images, *self.dots)) % 1 >= DOT_FRACTION
+        gaps = gaps & _random_mask(images, self.dotted) & ~zigzag
+        return line * ~gaps * _uniform(images, *self.darkness) * _random_mask(images, self.lined)
 
-    def _draw_axes(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _sample_axes(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the coordinates along and across a line at a random angle, and that of the center across it."""
         x, y = _coordinates(images)
-        angle = _uniform(images, 0, math.pi) * _chance(images, 0.5) + _uniform(images, -self.tilt, self.tilt)
+        free = _uniform(images, 0, math.pi) * _random_mask(images, FREE_LINES)
+        angle = free + _uniform(images, -self.tilt, self.tilt)
         along = x * angle.cos() + y * angle.sin()
         across = y * angle.cos() - x * angle.sin()
         return along, across, 0.5 * (angle.cos() - angle.sin())
 
     def _draw_blots(self, images: Tensor) -> Tensor:
         """Return images, (N, 1, S, S), some of them with blots: the peaks of smooth noise."""
-        cloud = _cloud(images, images.shape[-1] // 2, "bilinear")
+        cloud = _cloud(images, images.shape[-1] // BLOT_CELL, "bilinear")
         blots = ((cloud - _uniform(images, *self.blot_level)) * self.blot_contrast).clamp(0, 1)
-        return blots * _chance(images, self.blotted)
+        return blots * _random_mask(images, self.blotted)
 
 
 @final
@@ -341,7 +364,7 @@ class RandomBackground(RandomTransform):
         band_width: Range of half its width.
         faded: Fraction of images with low contrast.
         fading: Range of the ink that is added to images with low contrast.
-        strength: Range of the ink of the strokes of half of the images.
+        strength: Range of the stroke intensity, applied to half of the images.
         tilt: Maximum slope of stripes, edges and bands of half of the images.
     """
 
@@ -397,7 +420,7 @@ class RandomBackground(RandomTransform):
         )
         dark = self._draw_shading(images, shaded)
         dark = dark + _cloud(images, FOG_CELLS, "bicubic") * _uniform(images, *self.fog) * foggy
-        axis = self._draw_axis(images)
+        axis = self._sample_axis(images)
         dark = dark + self._draw_stripes(images, axis) * striped
         dark = dark + self._draw_edges(images, axis) * edged
         result = self._draw_strokes(images, dark)
@@ -409,16 +432,16 @@ class RandomBackground(RandomTransform):
         """Return the darkness of gray paper and of a brightness gradient."""
         x, y = _coordinates(images)
         angle = _uniform(images, 0, 2 * math.pi)
-        slope = (x - 0.5) * angle.cos() + (y - 0.5) * angle.sin() + 0.7  # half the diagonal: hardly ever negative
-        gray = _uniform(images, 0, self.gray) * _chance(images, 0.5)
+        slope = (x - 0.5) * angle.cos() + (y - 0.5) * angle.sin() + MEAN_SHADE
+        gray = _uniform(images, 0, self.gray) * _random_mask(images, GRAY_PAPER)
         return gray + slope * _uniform(images, *self.shading) * shaded
 
-    def _draw_axis(self, images: Tensor) -> Tensor:
+    def _sample_axis(self, images: Tensor) -> Tensor:
         """Return the coordinate across stripes and bands: x or y, in half of the images a little rotated."""
         x, y = _coordinates(images)
-        vertical = _chance(images, 0.5)
+        vertical = _random_mask(images, EITHER)
         tilt = _uniform(images, -self.tilt, self.tilt)
-        return torch.where(vertical, x, y) + (x - y) * tilt * _chance(images, 0.5)
+        return torch.where(vertical, x, y) + (x - y) * tilt * _random_mask(images, TILTED)
 
     def _draw_stripes(self, images: Tensor, axis: Tensor) -> Tensor:
         """Return the darkness of stripes of random period and width."""
@@ -429,18 +452,18 @@ class RandomBackground(RandomTransform):
     def _draw_edges(self, images: Tensor, axis: Tensor) -> Tensor:
         """Return the darkness of one dark edge, or of a dark frame."""
         x, y = _coordinates(images)
-        edge = torch.where(_chance(images, 0.5), axis, 1 - axis) - _uniform(images, 0, self.edge_width)
+        edge = torch.where(_random_mask(images, EITHER), axis, 1 - axis) - _uniform(images, 0, self.edge_width)
         left, right, top, bottom = (_uniform(images, 0, self.frame_width) for _ in range(4))
         sides = torch.minimum(x - left, 1 - right - x)
         frame = torch.minimum(sides, torch.minimum(y - top, 1 - bottom - y))
-        outside = torch.where(_chance(images, 0.5), edge, frame) < 0
+        outside = torch.where(_random_mask(images, SINGLE_EDGE), edge, frame) < 0
         return outside * _uniform(images, *self.edge_darkness)
 
     def _draw_strokes(self, images: Tensor, dark: Tensor) -> Tensor:
-        """Return the strokes, some of them faint, on a background that leaves them at least a quarter of the range."""
+        """Return the strokes, some of them faint, on a background, with a contrast of at least 0.25 before clipping."""
         strength = _uniform(images, *self.strength)
-        strength = torch.where(_chance(images, 0.5), strength, 1.0)
-        return (dark + images * strength * (1 - dark).clamp(min=0.25)).clamp(0, 1)
+        strength = torch.where(_random_mask(images, FAINT), strength, 1.0)
+        return (dark + images * strength * (1 - dark).clamp(min=MIN_CONTRAST)).clamp(0, 1)
 
 
 @final
@@ -504,7 +527,7 @@ class RandomNoise(RandomTransform):
         images = images + noise * images.clamp(min=0).sqrt() * _uniform(images, *self.shot_std) * shot
         uniform, fraction = torch.rand_like(images), _uniform(images, *self.impulse_fraction) * impulse
         images = torch.where(uniform < fraction, 0.0, torch.where(uniform > 1 - fraction, 1.0, images)).clamp(0, 1)
-        return torch.where(_chance(images, self.inverted), 1 - images, images)
+        return torch.where(_random_mask(images, self.inverted), 1 - images, images)
 
     def _blur(self, images: Tensor, blurred: Tensor, glass: Tensor) -> Tensor:
         """Return the images, some of them blurred and some with displaced pixels."""
@@ -529,15 +552,15 @@ def _uniform(images: Tensor, low: float, high: float) -> Tensor:
     return torch.empty(len(images), 1, 1, 1, device=images.device).uniform_(low, high)
 
 
-def _chance(images: Tensor, fraction: float) -> Tensor:
+def _random_mask(images: Tensor, fraction: float) -> Tensor:
     """Return a random selection of the images, bool (N, 1, 1, 1)."""
     return _uniform(images, 0, 1) < fraction
 
 
 def _one_of(images: Tensor, *fractions: float) -> list[Tensor]:
     """Return disjoint random selections of the images, each bool (N, 1, 1, 1), with these fractions."""
-    drawn, stops = _uniform(images, 0, 1), [sum(fractions[: index + 1]) for index in range(len(fractions))]
-    return [(drawn < stop) & (drawn >= stop - fraction) for stop, fraction in zip(stops, fractions, strict=True)]
+    sample, stops = _uniform(images, 0, 1), [sum(fractions[: index + 1]) for index in range(len(fractions))]
+    return [(sample < stop) & (sample >= stop - fraction) for stop, fraction in zip(stops, fractions, strict=True)]
 
 
 def _coordinates(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -561,7 +584,7 @@ def _dilate(images: Tensor) -> Tensor:
 
 
 def _blur_5x5(images: Tensor) -> Tensor:
-    """Return the images blurred with a triangular kernel, by slices for the same reason as in `_dilate`."""
+    """Return the images blurred with a triangular kernel. Slicing is faster here than conv2d, as in `_dilate`."""
     size, padded = images.shape[-1], F.pad(images, (2, 2, 2, 2), mode="replicate")
     weights = (1 / 9, 2 / 9, 3 / 9, 2 / 9, 1 / 9)
     rows = sum((weight * padded[:, :, k : k + size] for k, weight in enumerate(weights)), torch.zeros(()))
@@ -570,11 +593,11 @@ def _blur_5x5(images: Tensor) -> Tensor:
 
 def _bounding_box(ink: Tensor) -> Tensor:
     """Return the affine maps, (N, 2, 3), that stretch the bounding box of each digit over the whole canvas."""
-    used = torch.cat([ink.amax(2), ink.amax(3)], 1) > 0.2  # (N, 2, 28): columns, rows
+    used = torch.cat([ink.amax(2), ink.amax(3)], 1) > BOX_INK  # (N, 2, 28): columns, rows
     index = torch.arange(IMAGE_SIZE, device=ink.device)
     start = torch.where(used, index, IMAGE_SIZE).amin(2)
     stop = torch.where(used, index + 1, 0).amax(2)
-    half = ((stop - start) / IMAGE_SIZE).clamp(min=0.2)  # a thin stroke does not become a wide one
+    half = ((stop - start) / IMAGE_SIZE).clamp(min=MIN_BOX_SIDE)
     middle = (start + stop) / IMAGE_SIZE - 1
     zero = torch.zeros_like(half[:, 0])
     return torch.stack([half[:, 0], zero, middle[:, 0], zero, half[:, 1], middle[:, 1]], 1).view(-1, 2, 3)

@@ -1,4 +1,4 @@
-"""Glyph templates: the strokes of digits, letters and signs, stored in glyphs.json.
+"""Glyph templates: the strokes of digits, letters and symbols, stored in glyphs.json.
 
 docs/glyphs.md describes the format. The templates are digitnet's own.
 """
@@ -37,13 +37,13 @@ class GlyphSet(NamedTuple):
         digits: The templates of each digit, 0 to 9.
         weights: The probability of each template among those of its digit, ten arrays of float.
         letters: Templates of letters that do not look like digits.
-        signs: Templates of signs and symbols.
+        symbols: Templates of Greek letters, mathematical signs, shapes and other symbols.
     """
 
     digits: list[list[Glyph]]
     weights: list[np.ndarray]
     letters: list[Glyph]
-    signs: list[Glyph]
+    symbols: list[Glyph]
 
 
 def parse_glyph(text: str) -> Glyph:
@@ -65,14 +65,18 @@ def parse_glyph(text: str) -> Glyph:
 
 
 def load_glyphs() -> GlyphSet:
-    """Load the templates of glyphs.json."""
+    """Load the templates of glyphs.json.
+
+    Returns:
+        All templates; the weights of each digit sum to 1.
+    """
     content = json.loads(files("digitnet.data").joinpath("glyphs.json").read_text(encoding="utf-8"))
     weights = [np.array([entry["weight"] for entry in digit]) for digit in content["digits"]]
     return GlyphSet(
         digits=[[parse_glyph(entry["glyph"]) for entry in digit] for digit in content["digits"]],
         weights=[weight / weight.sum() for weight in weights],
         letters=[parse_glyph(entry["glyph"]) for entry in content["letters"]],
-        signs=[parse_glyph(entry["glyph"]) for entry in content["signs"]],
+        symbols=[parse_glyph(entry["glyph"]) for entry in content["symbols"]],
     )
 
 

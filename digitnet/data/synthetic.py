@@ -17,8 +17,13 @@ IMAGE_SIZES = (16, 24, 40, 64, 96)  # pixels; the small ones are as coarse as th
 BATCH_SIZE = 200  # images of one size
 NON_DIGIT = REJECTED  # the label of a non-digit
 NON_DIGIT_KINDS = {  # the fraction of each kind
-    "symbol": 0.44, "invented": 0.17, "scribble": 0.17, "dot": 0.04, "two digits": 0.09, "crossed-out digit": 0.09,
-}  # fmt: skip
+    "letter or symbol": 0.44,
+    "invented symbol": 0.17,
+    "scribble": 0.17,
+    "dot": 0.04,
+    "two digits": 0.09,
+    "crossed-out digit": 0.09,
+}
 GLYPHS = load_glyphs()
 
 
@@ -58,20 +63,20 @@ def draw_digit(label: int, rng: np.random.Generator) -> list[Stroke]:
 
 
 def draw_non_digit(rng: np.random.Generator) -> list[Stroke]:
-    """Draw a letter, sign, invented character, scribble, dot, two digits, or a crossed-out digit.
+    """Draw a letter or symbol, an invented symbol, a scribble, a dot, two digits, or a crossed-out digit.
 
     Args:
         rng: Source of the random numbers.
 
     Returns:
-        Strokes, in no particular position or size. Their points never form one vertical line, which would be a 1.
+        Strokes, in no particular position or size. Their points never form one steep line, which would be a 1.
     """
     strokes = _draw_any_non_digit(rng)
-    return draw_non_digit(rng) if _is_vertical_line(strokes) else strokes
+    return draw_non_digit(rng) if _is_steep_line(strokes) else strokes
 
 
 def vary(glyph: Glyph, rng: np.random.Generator, width: float = 0.67) -> list[Stroke]:
-    """Draw a glyph as one person might.
+    """Draw a random variation of a template.
 
     Args:
         glyph: The template.
@@ -87,7 +92,7 @@ def vary(glyph: Glyph, rng: np.random.Generator, width: float = 0.67) -> list[St
     # A low-frequency displacement of the whole glyph, since nobody draws evenly.
     wave = rng.normal(0, 0.02, (2, 2)) * unsteadiness
     phase = rng.uniform(0, 2 * np.pi, 2)
-    matrix = _draw_matrix(width, unsteadiness, rng)
+    matrix = _sample_matrix(width, unsteadiness, rng)
     return [(stroke + np.sin(stroke[:, ::-1] * 6 + phase) @ wave) @ matrix.T for stroke in strokes]
 
 
@@ -105,7 +110,7 @@ def _vary_stroke(template: StrokeTemplate, jitter: float, rng: np.random.Generat
     return curve
 
 
-def _draw_matrix(width: float, unsteadiness: float, rng: np.random.Generator) -> np.ndarray:
+def _sample_matrix(width: float, unsteadiness: float, rng: np.random.Generator) -> np.ndarray:
     """Return a random linear map, float (2, 2): aspect ratio, shear and rotation."""
     shear, rotation = rng.normal(0.12, 0.2) * unsteadiness, rng.normal(0, 0.09) * unsteadiness
     sheared = np.array([[width * np.exp(rng.normal(0, 0.27)), -shear], [0, 1]])
@@ -124,11 +129,11 @@ def render(strokes: list[Stroke], size: int, rng: np.random.Generator) -> np.nda
     Returns:
         A grayscale image, uint8 (S, S), bright on black.
     """
-    pen = _draw_pen(size, rng)
+    pen = _sample_pen(size, rng)
     image = Image.new("L", (size, size))
     for path in _fit(strokes, size, pen.width):
-        path = _draw_positions(path, rng)
-        _draw_path(image, path, _draw_widths(path, pen, rng))
+        path = _sample_positions(path, rng)
+        _draw_path(image, path, _sample_widths(path, pen, rng))
     return _crop_at_random(image, rng)
 
 
@@ -148,7 +153,7 @@ class _Pen(NamedTuple):
     pressure: float
 
 
-def _draw_pen(size: int, rng: np.random.Generator) -> _Pen:
+def _sample_pen(size: int, rng: np.random.Generator) -> _Pen:
     """Return a random pen for an image of `size` pixels: 2 to 22 % as wide, and round in seven of ten images."""
     width = np.exp(rng.uniform(np.log(0.02), np.log(0.22))) * size
     flatness, angle = (rng.uniform(0.3, 1), rng.uniform(0, np.pi)) if rng.random() < 0.3 else (1.0, 0.0)
@@ -164,14 +169,14 @@ def _fit(strokes: list[Stroke], size: int, width: float) -> list[Stroke]:
     return [stroke * scale + offset for stroke in strokes]
 
 
-def _draw_positions(path: Stroke, rng: np.random.Generator) -> Stroke:
-    """Return the positions of a stroke, in some images only a few of them, as a slow mouse reports them."""
+def _sample_positions(path: Stroke, rng: np.random.Generator) -> Stroke:
+    """Return the positions of a stroke, in some images only a few, as a mouse with a low sampling rate would."""
     if rng.random() < 0.15:
         return np.concatenate([path[:: rng.integers(4, 9)], path[-1:]])
     return path
 
 
-def _draw_widths(path: Stroke, pen: _Pen, rng: np.random.Generator) -> np.ndarray:
+def _sample_widths(path: Stroke, pen: _Pen, rng: np.random.Generator) -> np.ndarray:
     """Return the width of a stroke at each of its positions, float (n,) in pixels."""
     directions = np.diff(path, axis=0, append=2 * path[-1:] - path[-2:-1])
     angle = np.arctan2(directions[:, 1], directions[:, 0]) - pen.angle
@@ -204,10 +209,10 @@ def _draw_any_non_digit(rng: np.random.Generator) -> list[Stroke]:
     """Draw a non-digit of a random kind."""
     kinds = list(NON_DIGIT_KINDS)
     kind = kinds[rng.choice(len(kinds), p=list(NON_DIGIT_KINDS.values()))]
-    if kind == "symbol":
-        glyphs = GLYPHS.letters if rng.random() < 0.65 else GLYPHS.signs
+    if kind == "letter or symbol":
+        glyphs = GLYPHS.letters if rng.random() < 0.65 else GLYPHS.symbols
         return vary(glyphs[rng.integers(len(glyphs))], rng, width=0.85)  # wider than digits, especially in print
-    if kind == "invented":
+    if kind == "invented symbol":
         return _draw_invented(rng)
     if kind == "scribble":
         return _draw_scribble(rng)
@@ -235,7 +240,7 @@ def _draw_crossed_out(digit: list[Stroke], rng: np.random.Generator) -> list[Str
 
 
 def _draw_invented(rng: np.random.Generator) -> list[Stroke]:
-    """Draw a character that belongs to no script: two to five strokes; most start on a previous one."""
+    """Draw a symbol that belongs to no script: two to five strokes; most start on a previous one."""
     strokes: list[Stroke] = []
     for _ in range(rng.integers(2, 6)):
         count = rng.integers(2, 6)
@@ -276,7 +281,7 @@ def _move(strokes: list[Stroke], x: float = 0, y: float = 0, scale: float = 1) -
     return [(stroke - low) * scale + (x, y) for stroke in strokes]
 
 
-def _is_vertical_line(strokes: list[Stroke]) -> bool:
+def _is_steep_line(strokes: list[Stroke]) -> bool:
     """Return whether all points are close to one line that is steeper than 37 degrees."""
     points = np.concatenate(strokes)
     (narrow, long), axes = np.linalg.eigh(np.cov(points.T))  # the second axis is that of the largest variance

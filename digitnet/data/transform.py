@@ -13,7 +13,7 @@ Range = tuple[float, float]  # the limits of a uniform distribution
 class RandomTransform(nn.Module):
     """A module with magnitudes: public attributes that are numbers or ranges.
 
-    Subclasses are final, so that jsonargparse offers each magnitude as an option of its own.
+    Subclasses are final, so that jsonargparse offers each magnitude as a separate option.
 
     Attributes:
         FRACTIONS: Groups of magnitudes that are fractions of the images. Those of a group exclude each other.
@@ -24,7 +24,11 @@ class RandomTransform(nn.Module):
     POSITIVE: ClassVar[tuple[str, ...]] = ()
 
     def magnitudes(self) -> dict[str, Any]:
-        """Return the magnitudes by name."""
+        """Return the magnitudes.
+
+        Returns:
+            Numbers and ranges, named like the constructor arguments.
+        """
         return {
             name: value
             for name, value in vars(self).items()
@@ -58,5 +62,9 @@ class RandomTransform(nn.Module):
         raise ConfigError(f"{name} of {type(self).__name__} is {value}; it must be {expected}")
 
     def extra_repr(self) -> str:
-        """Return the magnitudes as text, for `repr`."""
+        """Return the magnitudes, for `repr`.
+
+        Returns:
+            One line of text, for example "rotation=10.0, scale=0.1".
+        """
         return ", ".join(f"{name}={value}" for name, value in self.magnitudes().items())

@@ -9,7 +9,7 @@ GLYPHS = load_glyphs()
 
 
 def test_every_template_is_on_its_grid_and_has_points_to_connect():
-    for glyph in [*(glyph for digit in GLYPHS.digits for glyph in digit), *GLYPHS.letters, *GLYPHS.signs]:
+    for glyph in [*(glyph for digit in GLYPHS.digits for glyph in digit), *GLYPHS.letters, *GLYPHS.symbols]:
         for points, corners, closed in glyph:
             assert len(points) == len(corners) >= 2
             assert len(points) >= 4 or not closed
@@ -31,7 +31,7 @@ def test_a_template_is_parsed_into_points_corners_and_closed_strokes():
     assert (first.closed, second.closed) == (False, True)
 
 
-def test_the_curve_passes_its_points_and_is_straight_between_corners():
+def test_the_curve_passes_through_its_points_and_is_straight_between_corners():
     points = np.array([[0, 0], [1, 0], [1, 1], [0, 1.0]])
     curve = interpolate(points, np.array([False, True, True, False]))
     assert len(curve) == 25

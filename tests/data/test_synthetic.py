@@ -87,7 +87,7 @@ def is_vertical_bar(image):
     return height > 4 * width and len(ys) > 0.8 * height * width
 
 
-def is_vertical_line(strokes):
+def is_steep_line(strokes):
     """Whether all points are close to one steep line."""
     (across, along), axes = np.linalg.eigh(np.cov(np.concatenate(strokes).T))
     return across < 0.02 * along and abs(axes[1, 1]) > 0.6
@@ -98,7 +98,7 @@ def test_a_straight_vertical_stroke_is_a_1_and_never_a_non_digit(rng):
     non_digits = [draw_non_digit(rng) for _ in range(5000)]
     bars = sum(is_vertical_bar(render(strokes, 64, rng)) for strokes in non_digits[:2000])
     assert ones > 10 * max(bars, 1)
-    assert not any(is_vertical_line(strokes) for strokes in non_digits if np.ptp(np.concatenate(strokes)))
+    assert not any(is_steep_line(strokes) for strokes in non_digits if np.ptp(np.concatenate(strokes)))
 
 
 def test_batches_have_the_requested_numbers_of_digits_and_non_digits():
