@@ -265,6 +265,15 @@ def test_one_request_at_a_time_and_the_last_drawing_wins(page, server):
     assert first_digit(page) == "7"
 
 
+def test_the_same_image_is_explained_once(page, server):
+    page.evaluate("fetch('1.png').then((response) => response.blob()).then((blob) => panel.update(window.blob = blob))")
+    page.locator("tr.e-first th", has_text="1").wait_for()
+    page.evaluate("panel.update(blob)")
+    page.evaluate("show('7.png')")
+    page.locator("tr.e-first th", has_text="7").wait_for()
+    assert server.explained == [7, 1, 7]
+
+
 def test_a_late_explanation_does_not_appear_after_the_drawing_is_cleared(page, server):
     server.gate.clear()
     page.evaluate("show('1.png')")

@@ -8,11 +8,11 @@ const IMAGES_PER_DIGIT = 100, NEIGHBORS = 6;
 const ACTIVATIONS = ["maps1", "maps2", "dense", "logits", "probabilities"];
 
 /**
- * Creates an explainer. It loads its files at the first explanation.
+ * Create an explainer. It loads its files at the first explanation.
  *
- * @param ort The module onnxruntime-web.
- * @param urls URLs of the files: {framing, activations, trainingImages}.
- * @returns A function that takes an ImageData and returns a promise of its explanation.
+ * @param {object} ort - the module onnxruntime-web
+ * @param {{framing: string, activations: string, trainingImages: string}} urls - of the files
+ * @returns {(image: ImageData) => Promise<object>} explains the prediction for an image
  */
 export function createExplainer(ort, urls) {
   let loading = null;
@@ -56,7 +56,7 @@ async function loadTrainingImages(url) {
   return images;
 }
 
-/** Runs the network on framed digits, a few at a time, and returns one of its outputs for each. */
+/** Run the network on framed digits, a few at a time, and return one of its outputs for each. */
 async function runBatches(run, framed, output) {
   const results = [];
   for (let start = 0; start < framed.length; start += BATCH_SIZE) {
@@ -94,7 +94,7 @@ async function explain(ort, model, { data, width, height }) {
   };
 }
 
-/** Returns the mean drop of the probability over the patches that cover each pixel. */
+/** Return the mean drop of the probability over the patches that cover each pixel. */
 async function occlude(run, framed, digit, probability) {
   const patches = [], blanked = [];
   const total = new Array(NUM_PIXELS).fill(0), count = new Array(NUM_PIXELS).fill(0);
@@ -114,7 +114,7 @@ async function occlude(run, framed, digit, probability) {
   return total.map((drop, index) => drop / count[index]);
 }
 
-/** Returns the indices of the pixels in a patch, which may extend beyond the image. */
+/** Return the indices of the pixels in a patch, which may extend beyond the image. */
 function pixelsOfPatch(top, left) {
   const indices = [];
   for (let y = Math.max(0, top); y < Math.min(IMAGE_SIZE, top + PATCH); y++) {
@@ -123,7 +123,7 @@ function pixelsOfPatch(top, left) {
   return indices;
 }
 
-/** Returns the training images whose dense activations have the most similar direction. */
+/** Return the training images whose dense activations have the most similar direction. */
 function findNeighbors({ directions, images }, dense) {
   const similarity = directions.map((direction) => direction.reduce((sum, value, i) => sum + value * dense[i], 0));
   const order = similarity.map((_, index) => index).sort((a, b) => similarity[b] - similarity[a]);
@@ -138,7 +138,7 @@ function normalize(values) {
   return values.map((value) => value / length);
 }
 
-/** Returns values from 0 to `maximum` as integers from 0 to 255. */
+/** Return values from 0 to `maximum` as integers from 0 to 255. */
 function toGrayLevels(values, maximum) {
   return Array.from(values, (value) => Math.round(value * 255 / Math.max(maximum, 1e-6)));
 }

@@ -49,13 +49,12 @@ const PANEL = `
 </details>`;
 
 /**
- * Adds the panel to the page. It is closed; while it is closed, it sends no request.
+ * Add the panel to the page. It is closed; while it is closed, it sends no request. While one request runs, further
+ * images wait, and only the last of them is explained.
  *
- * @param element The element that becomes the parent of the panel.
- * @param backend An object with explain(blob), which returns a promise of an explanation and rejects with an Error
- *   whose message can be shown.
- * @returns An object with update(blob), which must be called with each new image, or null if there is none. While one
- *   request runs, further images wait, and only the last of them is explained.
+ * @param {Element} element - becomes the parent of the panel
+ * @param {{explain: (blob: Blob) => Promise<object>}} backend - rejects with an Error whose message can be shown
+ * @returns {{update: (blob: Blob | null) => void}} update must be called with each new image, or null if there is none
  */
 export function createExplanation(element, backend) {
   element.insertAdjacentHTML("beforeend", PANEL);
@@ -102,6 +101,7 @@ export function createExplanation(element, backend) {
 
   return {
     update(blob) {
+      if (blob === image && retry.hidden) return;
       image = blob;
       if (image === null) showMessage(HINT);
       request();
@@ -109,7 +109,7 @@ export function createExplanation(element, backend) {
   };
 }
 
-/** Returns a function that shows an explanation and the canvas with a copy of the drawing. */
+/** Return a function that shows an explanation and the canvas with a copy of the drawing. */
 function createView(panel) {
   const find = (selector) => panel.querySelector(selector);
   const items = panel.querySelectorAll(".e-steps > li");
@@ -131,7 +131,7 @@ function createView(panel) {
   };
 }
 
-/** Returns a canvas with the image on white, at most 280 pixels per side; null if the browser cannot decode it. */
+/** Return a canvas with the image on white, at most 280 pixels per side; null if the browser cannot decode it. */
 async function copyDrawing(blob) {
   const bitmap = await createImageBitmap(blob).catch(() => null);
   if (!bitmap) return null;
@@ -149,7 +149,7 @@ function createCanvas(width, height) {
   return Object.assign(document.createElement("canvas"), { width, height });
 }
 
-/** Paints the drawing and returns the context and its scale: pixels of the canvas per pixel of the image. */
+/** Paint the drawing and return the context and its scale: pixels of the canvas per pixel of the image. */
 function paintDrawing(canvas, { size: [height, width] }, drawing, opacity = 1) {
   const scale = DRAWING_SIZE / Math.max(height, width);
   canvas.width = Math.ceil(width * scale);
@@ -171,7 +171,7 @@ function paintFound(canvas, explanation, drawing) {
   canvas.setAttribute("aria-label", `The drawing, with a box of ${width} by ${height} pixels around the digit`);
 }
 
-/** Paints the part of the framed digit that the box fills. */
+/** Paint the part of the framed digit that the box fills. */
 function paintScaled(canvas, { box, square, framed }) {
   const pixel = (square[2] - square[0]) / IMAGE_SIZE; // pixels of the image
   const [top, left] = [0, 1].map((side) => Math.round((box[side] - square[side]) / pixel));
@@ -186,7 +186,7 @@ function paintScaled(canvas, { box, square, framed }) {
   paintGray(canvas, gray, BOX, BOX);
 }
 
-/** Paints gray levels, or the part of an array that starts at `offset`, one pixel each. */
+/** Paint gray levels, or the part of an array that starts at `offset`, one pixel each. */
 function paintGray(canvas, values, width, height, offset = 0) {
   paintPixels(canvas, width, height, (index) => {
     const gray = values[offset + index];
@@ -202,7 +202,7 @@ function paintPixels(canvas, width, height, colorOf) {
   context.putImageData(pixels, 0, 0);
 }
 
-/** Adds the feature maps of a layer, as a button that opens a dialog with larger ones, and returns their view. */
+/** Add the feature maps of a layer, as a button that opens a dialog with larger ones, and return their view. */
 function createMaps(item, count, layer) {
   const name = `${count} feature maps of the ${layer} layer`;
   item.insertAdjacentHTML("beforeend", `
@@ -243,7 +243,7 @@ function createMaps(item, count, layer) {
   };
 }
 
-/** Paints all feature maps side by side, with lines between them. */
+/** Paint all feature maps side by side, with lines between them. */
 function paintSheet(canvas, { shape: [count, height, width], values }) {
   const columns = MAP_COLUMNS * (count > 32 ? 2 : 1), rows = Math.ceil(count / columns);
   const sheetWidth = columns * (width + 1) + 1;
@@ -302,7 +302,7 @@ function describeOcclusion({ digit, occlusion }) {
   return `Erasing 5 × 5 pixels lowers the probability of ${digit} by up to ${drop}, most where it is orange.${rise}`;
 }
 
-/** Paints the mean drop at each framed pixel over the drawing. */
+/** Paint the mean drop at each framed pixel over the drawing. */
 function paintOcclusion(canvas, explanation, drawing) {
   const { context, scale } = paintDrawing(canvas, explanation, drawing, FADED);
   const { square: [top, left, bottom, right], occlusion } = explanation;
