@@ -23,7 +23,7 @@ def main(args: list[str] | None = None) -> None:
     Only the module of this command is imported, so that `predict` and `evaluate` run without the packages for training.
 
     Args:
-        args: The arguments, without the program's name; those of the process by default.
+        args: The arguments, without the program's name; `sys.argv[1:]` by default.
     """
     args = sys.argv[1:] if args is None else args
     with one_line_errors():  # an import fails if the packages of an extra are not installed
@@ -33,7 +33,11 @@ def main(args: list[str] | None = None) -> None:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the first argument: a command, `--help` or `--version`."""
+    """Build the parser of the first argument.
+
+    Returns:
+        A parser of a command, `--help` or `--version`.
+    """
     parser = OptionParser(
         prog="digitnet",
         description="Recognizes handwritten digits in images.",

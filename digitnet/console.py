@@ -18,12 +18,19 @@ class OptionParser(argparse.ArgumentParser):
     """An ArgumentParser that reports invalid options in one line, as the commands report all errors."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise ConfigError in place of printing the usage and exiting."""
+        """Report an invalid option, instead of printing the usage and exiting.
+
+        Args:
+            message: The message of argparse.
+
+        Raises:
+            ConfigError: With the message and how to list the options.
+        """
         raise ConfigError(f"{message} (`{self.prog} --help` lists the options)")
 
 
 class _StderrHandler(logging.Handler):
-    """Write each record as one line to the standard error stream of that moment, which tests replace."""
+    """Write each record as one line to the current `sys.stderr`, looked up each time because tests replace it."""
 
     def emit(self, record: logging.LogRecord) -> None:
         sys.stderr.write(f"{self.format(record)}\n")

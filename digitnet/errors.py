@@ -39,7 +39,7 @@ class RankLostError(DigitnetError):
 
 
 class ExportError(DigitnetError):
-    """The exported file is not what was requested, or does not compute what the checkpoint does."""
+    """The exported file is not what was requested, or its outputs differ from the checkpoint's."""
 
 
 class ModelError(DigitnetError):
@@ -90,6 +90,12 @@ def one_line_errors() -> Iterator[None]:
 
     The exit status is 1 if the command failed, 2 if options or inputs are invalid, 130 after SIGINT and 143 after
     SIGTERM. Other exceptions are bugs and keep their traceback.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        SystemExit: With the exit status, after the error was printed.
     """
     handlers = {}
     if threading.current_thread() is threading.main_thread():  # Python allows signal handlers only there
@@ -113,7 +119,8 @@ def one_line_errors() -> Iterator[None]:
     except OSError as error:
         if error.errno is None or "libtorch" in str(error):
             raise
-        _fail(f"{error.filename or 'A file'}: {error.strerror}. Fix this, or use another directory.")
+        advice = "Check the permissions and free space, or use another directory."
+        _fail(f"{error.filename or 'A file'}: {error.strerror}. {advice}")
     except RuntimeError as error:
         if "torchvision::nms" not in str(error):
             raise

@@ -1,4 +1,4 @@
-"""Checkpoints, read as untrusted files.
+"""Reading checkpoints as untrusted input.
 
 A checkpoint is a zip archive with a pickle in it, and unpickling can run arbitrary code. Therefore only tensors and
 plain values are unpickled (`torch.load(weights_only=True)`), nothing in the file decides which classes are built, and

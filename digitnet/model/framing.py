@@ -95,13 +95,14 @@ def _to_gray(image: Tensor) -> Tensor:
 
 
 def _subtract_background(gray: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the difference of each pixel from the background, and the noise level below which it is not ink.
+    """Return the contrast of each pixel with the background, and the noise level below which it is not ink.
 
     Args:
         gray: Gray levels, float32 (N, 1, H, W).
 
     Returns:
-        The difference towards the strokes in gray levels, (N, 1, H, W), and the noise, (N, 1, 1, 1).
+        The contrast with the background in gray levels, positive for strokes, (N, 1, H, W), and the noise,
+        (N, 1, 1, 1).
     """
     border = _sample_border(gray)
     high, background, low = _quartiles(border)
@@ -127,7 +128,8 @@ def _sample_border(gray: Tensor) -> Tensor:
 def _quartiles(border: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the upper quartile, the median and the lower quartile of the border, each (N, 1, 1, 1).
 
-    The median of the border is the background. In a tight crop, that of the whole image would be that of the strokes.
+    The median of the border is the background. In a tight crop, the median of the whole image would be the gray level
+    of the strokes.
     """
     # Sorting all samples would take longer and need twice as many operations in the exported graph.
     largest = border.reshape(-1, 1, 1, 4 * BORDER_SAMPLES).topk(3 * BORDER_SAMPLES).values
@@ -143,7 +145,7 @@ def _estimate_noise(border: Tensor, quartile: Tensor, contrast: Tensor) -> Tenso
         quartile: Distance of the nearer quartile of the border from the background, (N, 1, 1, 1).
         contrast: Largest difference from the background in the image, (N, 1, 1, 1).
     """
-    # Contrast at two opposite edges comes from a line or a pattern on the paper; if it is strong, from a stroke.
+    # Contrast at two opposite edges comes from a line or a pattern on the paper; strong contrast comes from a stroke.
     edges = border.amax(3).reshape(-1, 2, 2, 1)  # the largest of top and bottom, left and right
     lines = edges.amin(2, keepdim=True).amax(1, keepdim=True)
     lines = lines * (lines < contrast / 2).float()

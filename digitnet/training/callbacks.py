@@ -31,7 +31,12 @@ class EpochSeed(Callback):
         self.seed = seed
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Set the seed."""
+        """Set the seed.
+
+        Args:
+            trainer: The trainer of the run.
+            pl_module: The module that is trained.
+        """
         torch.manual_seed(random_seed(self.seed, trainer.current_epoch, trainer.global_rank))
 
 
@@ -42,15 +47,30 @@ class EpochLog(Callback):
         self._start = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock, also of a run that is resumed within an epoch."""
+        """Start the clock, also of a run that is resumed within an epoch.
+
+        Args:
+            trainer: The trainer of the run.
+            pl_module: The module that is trained.
+        """
         self._start = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Restart the clock."""
+        """Restart the clock.
+
+        Args:
+            trainer: The trainer of the run.
+            pl_module: The module that is trained.
+        """
         self._start = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the line."""
+        """Log the line.
+
+        Args:
+            trainer: The trainer of the run.
+            pl_module: The module that is trained.
+        """
         if trainer.is_global_zero:
             values = {name: trainer.callback_metrics[name] for name in METRICS if name in trainer.callback_metrics}
             metrics = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
@@ -70,11 +90,21 @@ class ResumeHint(Callback):
         self._training = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note that the checkpoint has been restored."""
+        """Note that the checkpoint has been restored.
+
+        Args:
+            trainer: The trainer of the run.
+            pl_module: The module that is trained.
+        """
         self._training = True
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Log the hint, or replace the exception by one that names its cause.
+
+        Args:
+            trainer: The trainer of the run.
+            pl_module: The module that is trained.
+            exception: The exception that stops the run.
 
         Raises:
             RankLostError: If another process of a distributed run has ended.
@@ -120,7 +150,14 @@ def random_seed(*keys: int) -> int:
 
 
 def epoch_name(trainer: Trainer) -> str:
-    """Return the number of the current epoch, counted from 1, for example "epoch 2/5"."""
+    """Return the number of the current epoch.
+
+    Args:
+        trainer: The trainer of the run.
+
+    Returns:
+        The number, counted from 1, and the maximum if there is one, for example "epoch 2/5".
+    """
     maximum = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
     return f"epoch {trainer.current_epoch + 1}{maximum}"
 

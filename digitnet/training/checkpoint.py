@@ -26,7 +26,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any = None) -> None:
-        """Write the checkpoint, so that a kill or a full disk leaves the old file or the new one."""
+        """Write the checkpoint, so that a kill or a full disk leaves the old file or the new one.
+
+        Args:
+            checkpoint: The content of the checkpoint.
+            path: The file to write; its directory is created.
+            storage_options: Unused.
+        """
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
         write_atomically(str(path), buffer.getvalue())
@@ -35,7 +41,20 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self, path: _PATH, map_location: Callable | None = lambda storage, location: storage,
         weights_only: bool | None = None,
     ) -> dict[str, Any]:  # fmt: skip
-        """Load a checkpoint without running code from it, regardless of `weights_only`."""
+        """Load a checkpoint without running code from it.
+
+        Args:
+            path: The checkpoint.
+            map_location: Where to place the tensors, as in `torch.load`.
+            weights_only: Ignored: only weights and plain values are loaded.
+
+        Returns:
+            The content of the checkpoint.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            pickle.UnpicklingError: If the file contains more than weights and plain values.
+        """
         return super().load_checkpoint(path, map_location, weights_only=True)
 
 

@@ -36,7 +36,7 @@ from digitnet.training.summary import summary
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # parameters of mallopt in glibc's malloc.h
 MAX_SEED = 2**32 - 1
 LIGHTNING_CKPT_PATHS = ("best", "last", "hpc")  # words that Lightning resolves to a path
-POSITIVE_OPTIONS = ("accumulate_grad_batches", "check_val_every_n_epoch")  # by which Lightning divides unchecked
+POSITIVE_OPTIONS = ("accumulate_grad_batches", "check_val_every_n_epoch")  # used as divisors without a check
 TRAINER_DEFAULTS = {
     "max_epochs": 5,
     "devices": 1,
@@ -99,7 +99,11 @@ class TrainingCLI(LightningCLI):
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the checkpoint to resume from, and the stock callbacks with their options."""
+        """Add the checkpoint to resume from, and the stock callbacks with their options.
+
+        Args:
+            parser: The parser of the command.
+        """
         parser.add_argument("--ckpt_path", type=str | None, help="Checkpoint to resume from, for example last.ckpt.")
         parser.add_lightning_class_args(ModelCheckpoint, "best_checkpoint")
         parser.add_lightning_class_args(ModelCheckpoint, "last_checkpoint")
@@ -122,7 +126,15 @@ class TrainingCLI(LightningCLI):
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parse the options and raise ConfigError for invalid ones."""
+        """Parse the options.
+
+        Args:
+            parser: The parser of the command.
+            args: Command-line arguments, `sys.argv[1:]` if None.
+
+        Raises:
+            ConfigError: If an option is unknown or has an invalid value.
+        """
         try:
             super().parse_arguments(parser, args)
         except ArgumentError as error:
@@ -199,7 +211,11 @@ class TrainingCLI(LightningCLI):
         return callbacks
 
     def after_instantiate_classes(self) -> None:
-        """Check the checkpoint to resume from, before anything is written."""
+        """Check the checkpoint to resume from, before anything is written.
+
+        Raises:
+            CheckpointError: If no run with these options can be resumed from the checkpoint.
+        """
         self.datamodule.track = partial(track, description="Drawing synthetic images")
         last = Path(self.config_init.last_checkpoint.dirpath) / "last.ckpt"
         path = last if self.config.ckpt_path == "last" and last.is_file() else self.config.ckpt_path
@@ -231,14 +247,21 @@ class TrainingCLI(LightningCLI):
             print(summary(self.trainer, self.best_checkpoint_path()))
 
     def best_checkpoint_path(self) -> str | None:
-        """Return the path of the epoch with the lowest val/loss, or None if there is no such checkpoint."""
+        """Return the path of the checkpoint with the lowest val/loss.
+
+        Returns:
+            The path, or None if there is no such checkpoint.
+        """
         path = self.config_init.best_checkpoint.best_model_path
         return path if os.path.isfile(path) else None
 
 
 @contextmanager
 def invalid_options_as_config_errors() -> Iterator[None]:
-    """Raise ConfigError for the exceptions with which Lightning refuses options.
+    """Raise ConfigError for the exceptions that Lightning raises for invalid options.
+
+    Yields:
+        Nothing.
 
     Raises:
         ConfigError: With the message of the exception.
@@ -314,6 +337,6 @@ def filter_warnings() -> None:
     warnings.filterwarnings("ignore", message=".*it is recommended to use `Trainer.devices=1")
     # Lightning's own use of torch.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")
-    # Advertisements.
+    # Lightning's tips.
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
         logging.getLogger(name).addFilter(lambda record: "Tip:" not in str(record.msg))

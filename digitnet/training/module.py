@@ -86,7 +86,17 @@ class DigitNet(LightningModule):
         return self.network(ink)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the loss of a batch. It is logged at the logging interval, and with the accuracy once per epoch."""
+        """Compute the loss of a batch.
+
+        It is logged at the logging interval, and with the accuracy once per epoch.
+
+        Args:
+            batch: Ink, float32 (N, 1, 28, 28) in [0, 1], and labels, int64 (N,), 0 to 9, or -1 for a non-digit.
+            batch_idx: The index of the batch in the epoch.
+
+        Returns:
+            The mean cross-entropy, a scalar tensor with a gradient.
+        """
         ink, labels = batch
         logits = self(ink)
         loss = self._loss(logits, labels, self.label_smoothing)
@@ -124,7 +134,12 @@ class DigitNet(LightningModule):
         return F.cross_entropy(logits, soft_targets(labels).to(logits.dtype), label_smoothing=label_smoothing)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Log loss and accuracy, and keep the logits for the calibration."""
+        """Log loss and accuracy, and keep the logits for the calibration.
+
+        Args:
+            batch: Ink, float32 (N, 1, 28, 28) in [0, 1], and labels, int64 (N,), 0 to 9, or -1 for a non-digit.
+            batch_idx: The index of the batch in the epoch.
+        """
         logits = self._evaluate(batch, "val", self.val_accuracy)
         self.val_logits.update(logits)
         self.val_labels.update(batch[1])
@@ -150,11 +165,27 @@ class DigitNet(LightningModule):
             self.calibration.fit(logits[digits].float(), labels[digits].long())
 
     def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Log loss and accuracy, and return the logits, (N, 10), for callbacks."""
+        """Log loss and accuracy, and return the logits for callbacks.
+
+        Args:
+            batch: Ink, float32 (N, 1, 28, 28) in [0, 1], and labels, int64 (N,), 0 to 9, or -1 for a non-digit.
+            batch_idx: The index of the batch in the epoch.
+
+        Returns:
+            Logits before calibration, float32 (N, 10).
+        """
         return self._evaluate(batch, "test", self.test_accuracy)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the calibrated probabilities of a batch, float32 (N, 10)."""
+        """Classify a batch.
+
+        Args:
+            batch: Ink, float32 (N, 1, 28, 28) in [0, 1], and labels, int64 (N,), 0 to 9, or -1 for a non-digit.
+            batch_idx: The index of the batch in the epoch.
+
+        Returns:
+            The calibrated probabilities of the ten digits, float32 (N, 10).
+        """
         return self.calibration(self(batch[0])).softmax(1)
 
     def _evaluate(self, batch: Batch, split: str, accuracy: Metric) -> Tensor:
@@ -168,7 +199,12 @@ class DigitNet(LightningModule):
         return logits
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Return AdamW and a one-cycle schedule over the steps of the run."""
+        """Create the optimizer and the learning-rate schedule.
+
+        Returns:
+            AdamW for the parameters that require a gradient, and a one-cycle schedule over the steps of the run; the
+            rate is constant if the number of steps is unlimited.
+        """
         parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
         optimizer = AdamW(
             parameters,

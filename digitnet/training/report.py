@@ -51,31 +51,64 @@ class TrainingReport(Callback):
         self._start = self._validation_start = self._validation_seconds = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock, also of a run that is resumed within an epoch."""
+        """Start the clock, also of a run that is resumed within an epoch.
+
+        Args:
+            trainer: The trainer of the run.
+            pl_module: The module that is trained.
+        """
         self._start = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Restart the clock."""
+        """Restart the clock.
+
+        Args:
+            trainer: The trainer of the run.
+            pl_module: The module that is trained.
+        """
         self._start, self._validation_seconds, self._images = time.perf_counter(), 0.0, 0
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """Count the images, and keep the first batch of the run."""
+        """Count the images, and keep the first batch of the run.
+
+        Args:
+            trainer: The trainer of the run.
+            pl_module: The module that is trained.
+            outputs: Unused.
+            batch: Ink, float32 (N, 1, 28, 28) in [0, 1], and labels, int64 (N,), 0 to 9, or -1 for a non-digit.
+            batch_idx: The index of the batch in the epoch.
+        """
         if self._images == 0 and trainer.current_epoch == 0:
             self._samples = batch
         self._images += len(batch[1]) * trainer.world_size
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop the clock of training."""
+        """Stop the clock of training.
+
+        Args:
+            trainer: The trainer of the run.
+            pl_module: The module that is trained.
+        """
         self._validation_start = time.perf_counter()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Restart the clock of training."""
+        """Restart the clock of training.
+
+        Args:
+            trainer: The trainer of the run.
+            pl_module: The module that is trained.
+        """
         self._validation_seconds += time.perf_counter() - self._validation_start
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the metrics of the epoch, and plot the first batch of the run."""
+        """Keep the metrics of the epoch, and plot the first batch of the run.
+
+        Args:
+            trainer: The trainer of the run.
+            pl_module: The module that is trained.
+        """
         logged = trainer.callback_metrics
         epoch = {name: logged[name].item() for name in METRICS if name in logged}
         seconds = time.perf_counter() - self._start
@@ -87,28 +120,55 @@ class TrainingReport(Callback):
             self._samples = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state for the checkpoint."""
+        """Return the state for the checkpoint.
+
+        Returns:
+            The metrics of each epoch as "epochs".
+        """
         return {"epochs": self.epochs}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the state from a checkpoint."""
+        """Restore the state from a checkpoint.
+
+        Args:
+            state_dict: A value that `state_dict` returned.
+        """
         self.epochs = [{str(name): float(value) for name, value in epoch.items()} for epoch in state_dict["epochs"]]
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Prepare to collect the test images and logits, which are gathered over the processes."""
+        """Prepare to collect the test images and logits, which are gathered over the processes.
+
+        Args:
+            trainer: The trainer of the run.
+            pl_module: The module that is trained.
+        """
         self._ink, self._labels, self._logits = (CatMetric().to(pl_module.device) for _ in range(3))
 
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
-        """Collect a batch."""
+        """Collect a batch.
+
+        Args:
+            trainer: The trainer of the run.
+            pl_module: The module that is trained.
+            outputs: Logits, float32 (N, 10).
+            batch: Ink, float32 (N, 1, 28, 28) in [0, 1], and labels, int64 (N,), 0 to 9, or -1 for a non-digit.
+            batch_idx: The index of the batch in the epoch.
+            dataloader_idx: Unused.
+        """
         self._ink.update(batch[0])
         self._labels.update(batch[1])
         self._logits.update(outputs)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the plots and the metrics."""
+        """Write the plots and the metrics.
+
+        Args:
+            trainer: The trainer of the run.
+            pl_module: The module that is trained.
+        """
         collected = (self._ink, self._labels, self._logits)
         ink, labels, logits = (torch.as_tensor(metric.compute()).float().cpu() for metric in collected)
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
@@ -144,7 +204,11 @@ class TrainingReport(Callback):
         self.written.append((self.directory / name, meaning))
 
     def describe(self) -> str:
-        """Return the epoch, the seed and the speed of a run as text that follows its accuracy."""
+        """Describe the epoch, the seed and the speed of a run, as the second half of the summary line.
+
+        Returns:
+            Text that follows the accuracy, for example " (epoch 5 of 5), seed 0, 60 s of training at 4,500 images/s".
+        """
         metrics = self.metrics
         text = f" (epoch {metrics['best_epoch']} of {metrics['epochs']})" if "best_epoch" in metrics else ""
         if metrics.get("seed") is not None:
@@ -178,7 +242,14 @@ def _labeled_predictions(ink: np.ndarray, labels: np.ndarray, probabilities: np.
 
 
 def environment(trainer: Trainer) -> dict[str, Any]:
-    """Return versions and hardware, as plain values for metrics.json."""
+    """Describe the versions and the hardware of a run.
+
+    Args:
+        trainer: The trainer of the run.
+
+    Returns:
+        Plain values for metrics.json.
+    """
     device = trainer.strategy.root_device
     return {
         "digitnet_version": __version__,
@@ -192,7 +263,11 @@ def environment(trainer: Trainer) -> dict[str, Any]:
 
 
 def cpu_name() -> str:
-    """Return the name of the processor."""
+    """Look up the name of the processor.
+
+    Returns:
+        The model name of /proc/cpuinfo, or what Python knows of it on other systems.
+    """
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()  # platform.processor() is empty on Linux
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
