@@ -60,7 +60,9 @@ ALLOWED = [
     r"\bpad_edge\b",  # an option of rich's tables
     r"\bpadding\b",  # CSS and convolutions
     r"<picture\b|</picture>",  # the HTML element
-    r"a picture that can be opened|This picture is too|no picture to save",  # messages for visitors of the page
+    r"aria-labelledby",  # the attribute
+    # Messages for visitors of the page.
+    r"a picture that can be opened|This picture is too|no picture to save|saves the picture and",
 ]
 BINARY = (".png", ".onnx", ".ckpt", ".ico", ".jpg")
 UNCHECKED = {

@@ -1,35 +1,36 @@
 """The sketchpad: a Gradio page to draw a digit or choose an image, and to see the prediction. It does not need torch.
 
-The components of the page are in static/. They send an image as a data URI, `data:image/png;base64,...`, and nothing
-else.
+Gradio is the shell of the page and its API, which takes an image as a data URI, `data:image/png;base64,...`, and
+nothing else. The page itself is static/page.html with the style sheet and the modules beside it.
 """
 
-import html
-import io
+import json
+import re
 from typing import Any
 
 import gradio as gr
-import numpy as np
-from PIL import Image
 
-from digitnet.app.corrections import CorrectionError, Corrections
-from digitnet.app.routes import STATIC
+from digitnet.app.corrections import Corrections
+from digitnet.app.routes import STATIC, static_url
 from digitnet.app.service import (
     EXPECTED,
     MAX_CONCURRENT,
-    MAX_SHOWN,
-    classify,
     content_of_data_uri,
     decode_image,
     message_for_program,
-    png_data_uri,
     predict,
 )
-from digitnet.contract import IMAGE_SIZE, NUM_CLASSES
 from digitnet.errors import ImageError
 from digitnet.inference.classifier import DigitClassifier
 
 MAX_FILE_BYTES = 20_000_000  # of an image file
+# The modules send images to routes of their own. Gradio's server functions turn every failure into `undefined`, so that
+# the page could not say what is wrong.
+START_PAGE = """
+const load = (address) => import(new URL(address, document.baseURI));
+Promise.all([load("%s"), load("%s")]).then(([{ start }, { createServer }]) =>
+  start(element, createServer(new URL("digitnet/", document.baseURI), { canSave: %s }), %s));
+"""
 
 
 def build_demo(classifier: DigitClassifier, corrections: Corrections | None = None) -> gr.Blocks:
@@ -43,13 +44,6 @@ def build_demo(classifier: DigitClassifier, corrections: Corrections | None = No
         The Gradio Blocks. Its API has the endpoint `/predict`.
     """
 
-    def classify(image: object) -> dict[str, object]:  # the scripts of the components call it by this name
-        return predict_for_page(classifier, image)
-
-    def save(correction: object) -> dict[str, str]:
-        assert corrections is not None
-        return save_correction(corrections, correction)
-
     def predict_digit(image: str) -> dict:
         """Classify an image.
 
@@ -61,44 +55,29 @@ def build_demo(classifier: DigitClassifier, corrections: Corrections | None = No
         """
         return predict_for_api(classifier, image)
 
-    with gr.Blocks(title="digitnet: draw a digit", analytics_enabled=False, fill_width=False) as demo:
-        gr.Markdown("# Draw a digit\nThe prediction updates as you draw.")
-        with gr.Row(equal_height=False):
-            with gr.Column(min_width=320), gr.Tabs():
-                with gr.Tab("Draw"):
-                    _component("sketchpad", script=_read("canvas.js"), server_functions=[classify])
-                with gr.Tab("Image"):
-                    limit = f"const MAX_FILE_BYTES = {MAX_FILE_BYTES};\n"
-                    _component("upload", limit, {"examples": _example_buttons()}, server_functions=[classify])
-            with gr.Column(min_width=320):
-                values = {
-                    "blank": png_data_uri(np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.uint8)),
-                    "hidden": "hidden" if corrections is None else "",
-                    "directory": _escape(str(corrections.directory)) if corrections else "",
-                    "model": _escape(describe(classifier)),
-                }
-                _component("prediction", values=values, server_functions=[] if corrections is None else [save])
+    with gr.Blocks(title="digitnet: draw a digit", analytics_enabled=False) as demo:
+        options = {
+            "description": describe(classifier),
+            "directory": str(corrections.directory) if corrections else "",
+            "examples": static_url("examples.png"),
+        }
+        gr.HTML(
+            html_template=(STATIC / "page.html").read_text("utf-8"),
+            js_on_load=START_PAGE
+            % (static_url("main.js"), static_url("server.js"), json.dumps(bool(corrections)), json.dumps(options)),
+            apply_default_css=False,
+            padding=False,
+        )
         gr.api(predict_digit, api_name="predict", concurrency_limit=MAX_CONCURRENT)
     return demo
 
 
-def _read(name: str) -> str:
-    """Return the text of a static file."""
-    return (STATIC / name).read_text("utf-8")
-
-
-def _component(name: str, script: str = "", values: dict[str, str] | None = None, **options: Any) -> gr.HTML:
-    """Return a component from static/`name`.html and .js; `values` replace "@key" in the markup."""
-    markup = _read(f"{name}.html")
-    for key, text in (values or {}).items():
-        markup = markup.replace(f"@{key}", text)
-    return gr.HTML(
-        html_template=markup,
-        css_template=_read("page.css"),
-        js_on_load=script + _read(f"{name}.js"),
-        apply_default_css=False,
-        **options,
-    )
+def page_head() -> str:
+    """Return the elements of the page's head: its style, and the modules that it needs at once."""
+    style = f'<link rel="stylesheet" href="{static_url("page.css")}">'
+    imports = re.findall(r'^import .* from "\./(\w+\.js)";$', (STATIC / "main.js").read_text("utf-8"), re.MULTILINE)
+    modules = [f'<link rel="modulepreload" href="{static_url(name)}">' for name in ("main.js", "server.js", *imports)]
+    return "".join([style, *modules])
 
 
 def launch_options() -> dict[str, Any]:
@@ -111,6 +90,7 @@ def launch_options() -> dict[str, Any]:
         "ssr_mode": False,
         "mcp_server": False,
         "footer_links": [],
+        "head": page_head(),
         "max_file_size": MAX_FILE_BYTES,
         "state_session_capacity": 100,  # sessions in memory; the page does not depend on them, the default is 10,000
         "quiet": True,
@@ -132,22 +112,6 @@ def describe(classifier: DigitClassifier) -> str:
     except (KeyError, ValueError):  # another program's model
         accuracy = ""
     return f"{classifier.path.name} ({size}){accuracy}"
-
-
-def predict_for_page(classifier: DigitClassifier, image: object) -> dict[str, object]:
-    """Classify an image for the page.
-
-    Args:
-        classifier: The classifier.
-        image: A data URI, or None or an empty string for an empty sketchpad.
-
-    Returns:
-        The result of `classify`, or an "error".
-    """
-    try:
-        return classify(classifier, content_of_data_uri(image))
-    except ImageError as error:
-        return {"error": message_for_program(error)}
 
 
 def predict_for_api(classifier: DigitClassifier, image: object) -> dict[str, object]:
@@ -175,42 +139,3 @@ def predict_for_api(classifier: DigitClassifier, image: object) -> dict[str, obj
         "confidence": prediction.confidence,
         "probabilities": prediction.probabilities.tolist(),
     }
-
-
-def save_correction(corrections: Corrections, correction: object) -> dict[str, str]:
-    """Save a corrected image.
-
-    Args:
-        corrections: Where it is saved.
-        correction: A list of a data URI and a digit, 0 to 9.
-
-    Returns:
-        The path as "saved", or an "error".
-    """
-    try:
-        image, digit = correction if isinstance(correction, list) and len(correction) == 2 else (None, None)
-        if type(digit) is not int or digit not in range(NUM_CLASSES):
-            raise ImageError(f"expected an image and a digit, got {str(correction)[:MAX_SHOWN]!r}")
-        content = content_of_data_uri(image)
-        if not content:
-            raise ImageError("there is no image to save")
-        return {"saved": str(corrections.directory / corrections.save(decode_image(content), digit))}
-    except ImageError as error:
-        return {"error": message_for_program(error)}
-    except CorrectionError as error:
-        return {"error": str(error)}
-
-
-def _escape(text: str) -> str:
-    """Return text escaped for a template of Gradio, which would replace ${...} and {{...}}."""
-    return html.escape(text).replace("$", "&#36;").replace("{", "&#123;")
-
-
-def _example_buttons() -> str:
-    """Return a button for each of the ten digits of examples.png, (28, 280)."""
-    strip = np.asarray(Image.open(io.BytesIO((STATIC / "examples.png").read_bytes())).convert("L"))
-    uris = [png_data_uri(digit) for digit in np.split(strip, 10, axis=1)]
-    return "".join(
-        f'<button type="button" aria-label="Example {digit}"><img src="{uri}" alt=""></button>'
-        for digit, uri in enumerate(uris)
-    )

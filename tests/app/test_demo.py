@@ -21,10 +21,9 @@ from starlette.responses import PlainTextResponse  # noqa: E402
 from starlette.routing import Route  # noqa: E402
 
 from digitnet import DigitClassifier  # noqa: E402
-from digitnet.app.corrections import Corrections  # noqa: E402
-from digitnet.app.demo import describe, predict_for_api, predict_for_page, save_correction  # noqa: E402
+from digitnet.app.demo import describe, predict_for_api  # noqa: E402
 from digitnet.app.server import middleware  # noqa: E402
-from digitnet.app.service import content_of_data_uri, decode_image  # noqa: E402
+from digitnet.app.service import classify, content_of_data_uri, decode_image  # noqa: E402
 
 
 def uri(content: bytes, kind: str = "image/png") -> str:
@@ -83,16 +82,6 @@ def classifier():
 
 
 @each_bad_image
-def test_the_page_reports_why_an_input_is_not_an_image(classifier, name):
-    sent, expected = BAD[name]
-    response = predict_for_page(classifier, sent)
-    assert response.keys() == {"error"}
-    assert expected in response["error"].lower()
-    assert len(response["error"]) < 300
-    assert predict_for_page(classifier, uri(saved(one())))["label"] == 1
-
-
-@each_bad_image
 def test_the_api_reports_why_an_input_is_not_an_image(classifier, name):
     sent, expected = BAD[name]
     with pytest.raises(gr.Error) as error:
@@ -103,26 +92,25 @@ def test_the_api_reports_why_an_input_is_not_an_image(classifier, name):
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "1", "LA", "I;16"])
 def test_images_of_every_common_type_are_classified(classifier, mode):
     image = Image.fromarray(np.asarray(one()).astype(np.uint16) * 257) if mode == "I;16" else one(mode)
-    assert predict_for_page(classifier, uri(saved(image)))["label"] == 1
+    assert classify(classifier, saved(image))["label"] == 1
 
 
 def test_other_formats_are_classified_and_an_animated_gif_by_its_first_image(classifier):
-    assert predict_for_page(classifier, uri(saved(one("CMYK"), "JPEG"), "image/jpeg"))["label"] == 1
+    assert classify(classifier, saved(one("CMYK"), "JPEG"))["label"] == 1
     blank = Image.new("L", (280, 280), 255)
     gif = saved(one(), "GIF", save_all=True, append_images=[blank])
-    assert predict_for_page(classifier, uri(gif, "image/gif"))["label"] == 1
+    assert classify(classifier, gif)["label"] == 1
 
 
 def test_a_large_image_is_reduced(classifier):
     large = one("RGB").resize((4800, 4800))
     assert decode_image(saved(large)).shape == (1600, 1600, 3)
     assert decode_image(saved(large.convert("L"))).shape == (1600, 1600, 1)
-    assert predict_for_page(classifier, uri(saved(large)))["label"] == 1
+    assert classify(classifier, saved(large))["label"] == 1
 
 
-@pytest.mark.parametrize("nothing", [None, ""])
-def test_an_empty_sketchpad_is_blank_and_not_an_error(classifier, nothing):
-    response = predict_for_page(classifier, nothing)
+def test_an_empty_sketchpad_is_blank_and_not_an_error(classifier):
+    response = classify(classifier, b"")
     assert response["blank"]
     assert response["label"] is None
     assert response["probabilities"] == pytest.approx([0.1] * 10)
@@ -130,11 +118,11 @@ def test_an_empty_sketchpad_is_blank_and_not_an_error(classifier, nothing):
 
 @pytest.mark.parametrize("image", [Image.new("L", (1, 1)), Image.new("L", (9, 9), 255), Image.new("L", (90, 70), 0)])
 def test_one_pixel_all_white_and_all_black_are_blank(classifier, image):
-    assert predict_for_page(classifier, uri(saved(image)))["blank"]
+    assert classify(classifier, saved(image))["blank"]
 
 
 def test_the_framed_image_is_sent_exactly(classifier):
-    response = predict_for_page(classifier, uri(saved(one())))
+    response = classify(classifier, saved(one()))
     framed = classifier(one()).framed
     assert (decode_image(content_of_data_uri(response["framed"]))[:, :, 0] == np.rint(framed * 255)).all()
 
@@ -150,16 +138,6 @@ def test_the_api_requires_an_image(classifier):
         predict_for_api(classifier, "")
 
 
-@pytest.mark.parametrize(
-    "sent",
-    [None, 3, [], ["x"], [None, 3], ["", 3], [uri(b"x"), 3]]
-    + [[uri(saved(one())), digit] for digit in (10, -1, "3", 3.0, True, None, "../../x")],
-)
-def test_an_invalid_correction_is_not_saved(tmp_path, sent):
-    assert "error" in save_correction(Corrections(tmp_path / "corrections"), sent)
-    assert not (tmp_path / "corrections").exists()
-
-
 def test_the_page_describes_the_model(classifier):
     assert describe(classifier).startswith("digitnet.onnx (")
     assert "accuracy on MNIST's test set" in describe(classifier)
@@ -167,25 +145,23 @@ def test_the_page_describes_the_model(classifier):
         assert "MNIST" not in describe(SimpleNamespace(path=classifier.path, metadata=metadata))
 
 
-def response_markup(corrections: str) -> str:
-    """Return the page's markup, from a process of its own, because Gradio leaves an event loop open."""
+def script_of_page(corrections: str) -> str:
+    """Return the script that starts the page, from a process of its own, because Gradio leaves an event loop open."""
     program = (
         "import sys; from pathlib import Path; from digitnet import DigitClassifier\n"
         "from digitnet.app.corrections import Corrections; from digitnet.app.demo import build_demo\n"
         "demo = build_demo(DigitClassifier(), Corrections(Path(sys.argv[1])) if sys.argv[1] else None)\n"
-        "print(*(block.html_template for block in demo.blocks.values() if hasattr(block, 'html_template')))"
+        "print(*(block.js_on_load for block in demo.blocks.values() if hasattr(block, 'js_on_load')))"
     )
     command = [sys.executable, "-c", program, corrections]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
-def test_without_corrections_the_page_does_not_offer_them():
-    assert 'aria-label="Correct the prediction" hidden' in response_markup("")
-    assert 'aria-label="Correct the prediction" >' in response_markup("corrections")
-
-
-def test_the_name_of_the_directory_is_escaped_in_the_template():
-    assert "in a&#36;&#123;1} " in response_markup("a${1}")
+def test_the_page_knows_whether_and_where_corrections_are_saved():
+    assert "canSave: false" in script_of_page("")
+    script = script_of_page('a"`${1}</script>')
+    assert "canSave: true" in script
+    assert r'"directory": "a\"`${1}</script>"' in script  # as in a string of JavaScript
 
 
 def test_the_app_imports_no_torch():

@@ -1,35 +1,30 @@
-// A canvas to draw on. Strokes are stored as points, so that they can be undone and painted at any size.
-// The sketchpad and examples/browser use it.
-function createSketchpad(canvas, { getPenWidth, onChange }) {
-  const DEFAULT_SIZE = 280; // pixels, for a canvas that is not displayed
-  let strokes = [], pointer = null, paintRequested = false;
+// A canvas to draw on, with mouse, finger, pen or keyboard.
+import { Drawing } from "./drawing.js";
+import { Painter } from "./painting.js";
 
-  // Positions and widths are fractions of the side of the canvas.
+const DEFAULT_SIZE = 280; // pixels, for a canvas that is not displayed
+const GRID = 16; // rows and columns for drawing with the keyboard
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+const KEYBOARD = "keyboard"; // the pointer of the strokes that are drawn with it
+
+/**
+ * Make a canvas a drawing area.
+ *
+ * @param {HTMLCanvasElement} canvas
+ * @param {{getPenWidth: () => number, onChange: () => void, onMove?: (text: string) => void}} options - the pen's width
+ *     as a fraction of the side, what to do when the drawing changes, and how to tell where the keyboard's cursor is
+ * @returns {{drawing: Drawing, refresh: () => void}} the drawing, and a function to call after changing it
+ */
+export function createCanvas(canvas, { getPenWidth, onChange, onMove = () => {} }) {
+  const drawing = new Drawing();
+  const painter = new Painter();
+  const cursor = { column: GRID / 2, row: GRID / 2, visible: false };
+  const touches = new Set(); // the fingers that are drawing
+  let hasPen = false, paintRequested = false;
+
   function positionOf(event) {
     const box = canvas.getBoundingClientRect();
     return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
-  }
-
-  function paint(target, size) {
-    const context = target.getContext("2d", { willReadFrequently: target !== canvas });
-    target.width = target.height = size; // this also clears it
-    context.fillStyle = "#fff";
-    context.fillRect(0, 0, size, size);
-    context.scale(size, size);
-    context.lineCap = context.lineJoin = "round";
-    for (const { width, points } of strokes) {
-      context.lineWidth = width;
-      context.beginPath();
-      context.moveTo(...points[0]);
-      // Curves through the midpoints between two positions are smooth.
-      for (let i = 1; i < points.length; i++) {
-        const [x, y] = points[i - 1], [nextX, nextY] = points[i];
-        context.quadraticCurveTo(x, y, (x + nextX) / 2, (y + nextY) / 2);
-      }
-      const [x, y] = points.at(-1);
-      context.lineTo(x + (points.length === 1 ? 1e-4 : 0), y); // a line without length would not be painted
-      context.stroke();
-    }
   }
 
   function repaint() {
@@ -37,47 +32,103 @@ function createSketchpad(canvas, { getPenWidth, onChange }) {
     paintRequested = true;
     requestAnimationFrame(() => {
       paintRequested = false;
-      paint(canvas, Math.round(canvas.clientWidth * devicePixelRatio) || DEFAULT_SIZE);
+      const size = Math.round(canvas.clientWidth * devicePixelRatio) || DEFAULT_SIZE;
+      painter.paint(canvas, drawing.strokes, size);
+      if (cursor.visible) paintCursor(size);
     });
   }
 
-  function change(newStrokes) {
-    strokes = newStrokes;
-    pointer = null; // a stroke that is being drawn ends here
+  function refresh() {
     repaint();
     onChange();
   }
 
   canvas.addEventListener("pointerdown", (event) => {
-    if (pointer !== null || event.button !== 0) return; // one pointer at a time: a resting palm does not draw
-    event.preventDefault();
-    canvas.setPointerCapture((pointer = event.pointerId)); // a stroke may leave the canvas and return
-    strokes.push({ width: getPenWidth(), points: [positionOf(event)] });
-    repaint();
-    onChange();
+    if (event.button !== 0) return;
+    const pointer = `${event.pointerType} ${event.pointerId}`;
+    if (event.pointerType === "pen") {
+      hasPen = true;
+      drawing.discard([...touches]); // they are of the hand that holds the pen
+      touches.clear();
+    } else if (event.pointerType === "touch") {
+      if (hasPen) return;
+      touches.add(pointer);
+    }
+    event.preventDefault(); // no selection and no mouse events
+    canvas.classList.add("by-pointer");
+    canvas.focus({ preventScroll: true });
+    cursor.visible = false;
+    canvas.setPointerCapture(event.pointerId); // a stroke may leave the canvas and return
+    drawing.begin(pointer, getPenWidth(), positionOf(event));
+    refresh();
   });
+
   canvas.addEventListener("pointermove", (event) => {
-    if (event.pointerId !== pointer) return;
+    const pointer = `${event.pointerType} ${event.pointerId}`;
+    if (!drawing.isDrawnBy(pointer)) return;
     const events = event.getCoalescedEvents?.() ?? [];
-    strokes.at(-1).points.push(...(events.length ? events : [event]).map(positionOf));
-    repaint();
-    onChange();
+    drawing.extend(pointer, (events.length ? events : [event]).map(positionOf));
+    refresh();
   });
   for (const type of ["pointerup", "pointercancel"]) {
     canvas.addEventListener(type, (event) => {
-      if (event.pointerId !== pointer) return;
-      pointer = null;
-      onChange();
+      const pointer = `${event.pointerType} ${event.pointerId}`;
+      if (!drawing.isDrawnBy(pointer)) return;
+      touches.delete(pointer);
+      drawing.end(pointer);
+      refresh();
     });
   }
+
+  // Arrow keys move a cursor over a grid; the space bar and Enter put the pen down and lift it.
+  canvas.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key in ARROWS) moveCursor(...ARROWS[event.key]);
+    else if (event.key === " " || event.key === "Enter") togglePen();
+    else return;
+    event.preventDefault();
+    canvas.classList.remove("by-pointer");
+    cursor.visible = true;
+    const state = drawing.isDrawnBy(KEYBOARD) ? "pen down" : "pen up";
+    onMove(`Row ${cursor.row + 1}, column ${cursor.column + 1}, ${state}`);
+    refresh();
+  });
+  canvas.addEventListener("blur", () => {
+    canvas.classList.remove("by-pointer");
+    cursor.visible = false;
+    repaint();
+    if (!drawing.isDrawnBy(KEYBOARD)) return;
+    drawing.end(KEYBOARD);
+    refresh();
+  });
+
+  const cursorPosition = () => [(cursor.column + 0.5) / GRID, (cursor.row + 0.5) / GRID];
+
+  function moveCursor(columns, rows) {
+    cursor.column = Math.min(GRID - 1, Math.max(0, cursor.column + columns));
+    cursor.row = Math.min(GRID - 1, Math.max(0, cursor.row + rows));
+    if (drawing.isDrawnBy(KEYBOARD)) drawing.extend(KEYBOARD, [cursorPosition()]);
+  }
+
+  function togglePen() {
+    if (drawing.isDrawnBy(KEYBOARD)) drawing.end(KEYBOARD);
+    else drawing.begin(KEYBOARD, getPenWidth(), cursorPosition(), { smooth: false });
+  }
+
+  function paintCursor(size) {
+    const context = canvas.getContext("2d");
+    const [x, y] = cursorPosition().map((position) => position * size);
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    for (const [style, width] of [["#fff", 5], ["#1d4ed8", 2]]) { // visible on paper and on ink
+      context.strokeStyle = style;
+      context.lineWidth = width * devicePixelRatio;
+      context.beginPath();
+      context.arc(x, y, size / GRID / 2, 0, 2 * Math.PI);
+      context.stroke();
+    }
+  }
+
   new ResizeObserver(repaint).observe(canvas);
   repaint();
-
-  return {
-    paint,
-    isEmpty: () => strokes.length === 0,
-    isDrawing: () => pointer !== null,
-    undo: () => change(strokes.slice(0, -1)),
-    clear: () => change([]),
-  };
+  return { drawing, refresh };
 }

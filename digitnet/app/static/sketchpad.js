@@ -1,64 +1,124 @@
-// The tab to draw on. canvas.js precedes this script.
-const canvas = element.querySelector("canvas"), undo = element.querySelector(".undo");
-const clear = element.querySelector(".clear"), width = element.querySelector(".width");
+// The tab to draw on.
+import { createCanvas } from "./canvas.js";
+import { boundsOf } from "./drawing.js";
+import { Painter, paintOnce } from "./painting.js";
+import { createPredictor } from "./predictor.js";
+
 const IMAGE_SIZE = 280; // pixels of the image that is classified
-const INTERVAL = 100; // milliseconds between two predictions while drawing
-const EMPTY = { label: null, probabilities: [], blank: true, image: "" };
-let prediction = EMPTY;
+const TIMEOUT = 8000; // milliseconds
+const STORAGE_KEY = "digitnet-strokes";
+// A drawing much smaller than the canvas is enlarged before it is classified, and its lines get thinner in proportion:
+// the pen does not become smaller with the digit.
+const DOT = 0.02; // a drawing of this size, as a fraction of the side, is a dot
+const SMALL = 0.35;
+const ENLARGED = 0.6;
+const MAX_LINE_WIDTH = 0.13; // of a small drawing, as a fraction of its size
 
-const sketchpad = createSketchpad(canvas, {
-  getPenWidth: () => width.value / 100,
-  onChange() {
+/**
+ * Make the tab.
+ *
+ * @param {HTMLElement} panel
+ * @param {object} backend - see backend.js
+ * @param {{onState: (state: object) => void, onChange: () => void, onClear: (strokes: object[], state: object) => void,
+ *     announce: (text: string) => void}} options - what to do when the prediction and the drawing change, before the
+ *     drawing is cleared, and how to tell a screen reader something
+ */
+export function createSketchpad(panel, backend, { onState, onChange, onClear, announce }) {
+  const find = (selector) => panel.querySelector(selector);
+  const width = find(".width"), undo = find(".undo"), redo = find(".redo"), clear = find(".clear");
+  const painter = new Painter(), image = document.createElement("canvas");
+  image.getContext("2d", { willReadFrequently: true });
+
+  const { drawing, refresh } = createCanvas(find("canvas"), {
+    getPenWidth: () => width.value / 100,
+    onChange: update,
+    onMove: announce,
+  });
+  const predictor = createPredictor(backend, {
+    getImage: () => imageOf(drawing.strokes),
+    isDrawing: () => drawing.isActive,
+    timeout: TIMEOUT,
+    onState,
+  });
+
+  function update() {
     updateButtons();
-    classify();
-  },
-});
-
-function updateButtons() {
-  const losesFocus = sketchpad.isEmpty() && [undo, clear].includes(document.activeElement);
-  undo.disabled = clear.disabled = sketchpad.isEmpty();
-  if (losesFocus) width.focus(); // otherwise the keyboard focus would be lost with the disabled button
-}
-
-// Only one request runs at a time. Later changes are classified after it, so the last prediction is for the whole
-// drawing.
-let waiting = false, changed = false, lastRequest = 0;
-async function classify() {
-  changed = true;
-  document.dispatchEvent(new CustomEvent("digitnet-request"));
-  if (waiting) return;
-  waiting = true;
-  while (changed) {
-    const pause = sketchpad.isDrawing() ? lastRequest + INTERVAL - performance.now() : 0;
-    if (pause > 0) await new Promise((resume) => setTimeout(resume, pause));
-    changed = false;
-    lastRequest = performance.now();
-    const copy = document.createElement("canvas");
-    sketchpad.paint(copy, IMAGE_SIZE);
-    const image = sketchpad.isEmpty() ? "" : copy.toDataURL("image/png");
-    try {
-      prediction = { ...(await server.classify(image)), image };
-    } catch {
-      prediction = { image };
-    }
-    if (canvas.offsetParent) announce(); // the other tab may be displayed by now
+    onChange();
+    predictor.update();
+    if (!drawing.isActive) store();
   }
-  waiting = false;
+
+  function imageOf(strokes) {
+    if (!strokes.length) return null;
+    const enlarged = enlarge(strokes);
+    let canvas = image;
+    if (enlarged) canvas = paintOnce(enlarged, IMAGE_SIZE);
+    else painter.paint(image, strokes, IMAGE_SIZE);
+    return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+  }
+
+  function updateButtons() {
+    const focused = document.activeElement;
+    undo.disabled = !drawing.canUndo && !drawing.isActive;
+    redo.disabled = !drawing.canRedo;
+    clear.disabled = drawing.isEmpty;
+    if (focused?.disabled && panel.contains(focused)) width.focus(); // the keyboard's focus would be lost
+  }
+
+  // A reload and the Back button keep the drawing, in this browser tab only.
+  function store() {
+    try {
+      sessionStorage.setItem(STORAGE_KEY, JSON.stringify(drawing.finishedStrokes));
+    } catch { /* the browser stores nothing */ }
+  }
+
+  function restore() {
+    try {
+      const strokes = JSON.parse(sessionStorage.getItem(STORAGE_KEY) ?? "[]");
+      if (strokes.length && strokes.every(isStroke)) show(strokes);
+    } catch { /* nothing was stored, or something else */ }
+  }
+
+  function show(strokes) {
+    drawing.endAll();
+    drawing.replace(strokes);
+    refresh();
+  }
+
+  const act = (name) => () => {
+    if (name === "clear" && !drawing.isEmpty) onClear(drawing.strokes, predictor.state);
+    drawing[name]();
+    refresh();
+  };
+  undo.addEventListener("click", act("undo"));
+  redo.addEventListener("click", act("redo"));
+  clear.addEventListener("click", act("clear"));
+  document.addEventListener("keydown", (event) => {
+    if (!(event.ctrlKey || event.metaKey) || event.altKey || panel.hidden) return;
+    if (event.target.matches?.("textarea, [type=text]")) return;
+    const key = event.key.toLowerCase();
+    const name = key === "y" || (key === "z" && event.shiftKey) ? "redo" : key === "z" ? "undo" : null;
+    if (!name || drawing.isActive) return;
+    event.preventDefault();
+    act(name)();
+  });
+
+  return { show, restore, predictor, get isDrawing() { return drawing.isActive; } };
 }
 
-function announce() {
-  document.dispatchEvent(new CustomEvent("digitnet-prediction", { detail: { ...prediction, outdated: changed } }));
+/** Return the strokes of a small drawing, enlarged to the middle of the canvas; null if the drawing is not small. */
+export function enlarge(strokes) {
+  const { left, top, right, bottom } = boundsOf(strokes);
+  const size = Math.max(right - left, bottom - top);
+  if (size <= DOT || size >= SMALL) return null;
+  const scale = ENLARGED / size;
+  const position = ([x, y]) => [0.5 + scale * (x - (left + right) / 2), 0.5 + scale * (y - (top + bottom) / 2)];
+  return strokes.map(({ width, points }) => ({
+    width: scale * Math.min(width, MAX_LINE_WIDTH * size),
+    points: points.map(position),
+  }));
 }
 
-undo.addEventListener("click", sketchpad.undo);
-clear.addEventListener("click", sketchpad.clear);
-document.addEventListener("keydown", (event) => {
-  const isUndo = (event.ctrlKey || event.metaKey) && !event.shiftKey && event.key.toLowerCase() === "z";
-  if (!isUndo || sketchpad.isDrawing() || !canvas.offsetParent) return;
-  if (event.target.matches?.("textarea, [type=text]")) return;
-  event.preventDefault();
-  if (!sketchpad.isEmpty()) sketchpad.undo();
-});
-
-// Show the prediction of this tab again whenever the tab is displayed.
-new IntersectionObserver(([entry]) => entry.isIntersecting && announce()).observe(canvas);
+function isStroke(stroke) {
+  return Number.isFinite(stroke.width) && stroke.points.length > 0 && stroke.points.flat().every(Number.isFinite);
+}

@@ -1,0 +1,36 @@
+// The interface between the page and what classifies. server.js implements it, and so does the demo without a server:
+//
+//   classify(blob, signal)  Promise of {label: number|null, probabilities: number[10], blank: boolean, framed: data URI,
+//                           milliseconds: number} for an image file
+//   save(blob, digit)       saves a correction; absent if the back end cannot save any
+//   explain(blob)           the values of the panel "How does it decide?"; absent if there is no panel
+//
+// All reject with a BackendError.
+
+const MESSAGES = {
+  offline: "You are offline. The prediction continues when the connection is back.",
+  gone: "Can't reach the app. Is it still running?",
+  timeout: "The app doesn't answer. Trying again…",
+  busy: "The app is busy. Trying again…",
+  refused: "The app refused the request of this page. Reload the page.",
+  "too large": "This picture is too large.",
+  invalid: "This file isn't a picture that can be opened. Try PNG, JPEG, GIF, BMP, WebP or TIFF.",
+};
+
+/** Why there is no answer. */
+export class BackendError extends Error {
+  /**
+   * @param {keyof typeof MESSAGES} cause
+   * @param {string} [message] - a sentence for the user, by default one about the cause
+   */
+  constructor(cause, message = MESSAGES[cause]) {
+    super(message, { cause });
+  }
+
+  /** Return `error` as a BackendError. */
+  static of(error) {
+    if (error instanceof BackendError) return error;
+    if (error?.name === "TimeoutError") return new BackendError("timeout");
+    return new BackendError("gone", `The prediction failed: ${error?.message ?? error}`);
+  }
+}

@@ -1,0 +1,33 @@
+// The back end that sends images to the server of the page.
+import { BackendError } from "./backend.js";
+
+const CAUSES = { 400: "invalid", 403: "refused", 413: "too large", 429: "busy", 503: "busy", 507: "full" };
+const LOOPBACK = ["localhost", "127.0.0.1", "[::1]"]; // reachable without a connection
+
+/**
+ * Make the back end.
+ *
+ * @param {URL} root - the address of the routes
+ * @param {{canSave: boolean}} options - whether the server saves corrections
+ */
+export function createServer(root, { canSave }) {
+  async function post(path, body, signal) {
+    let response;
+    try {
+      response = await fetch(new URL(path, root), { method: "POST", body, signal, cache: "no-store" });
+    } catch (error) {
+      if (error.name === "AbortError" || error.name === "TimeoutError") throw error;
+      const isOffline = !navigator.onLine && !LOOPBACK.includes(location.hostname);
+      throw new BackendError(isOffline ? "offline" : "gone");
+    }
+    const answer = await response.json().catch(() => ({}));
+    if (response.ok) return answer;
+    throw new BackendError(CAUSES[response.status] ?? "gone", answer.error);
+  }
+
+  return {
+    classify: (blob, signal) => post("classify", blob, signal),
+    explain: (blob, signal) => post("explain", blob, signal),
+    ...(canSave && { save: (blob, digit) => post(`corrections?digit=${digit}`, blob) }),
+  };
+}
