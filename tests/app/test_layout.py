@@ -1,0 +1,117 @@
+"""What is visible on which screen, in which colors, and for whom."""
+
+import pytest
+
+from tests.app.drawing import ASTERISK, SEVEN, draw, opened, says, shows
+from tests.conftest import accessibility_problems
+
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
+
+pytest.importorskip("gradio", reason="needs Gradio: pip install '.[app]'")
+
+SCREENS = [
+    (390, 664), (375, 553), (360, 640), (844, 390), (740, 360), (768, 1024), (700, 450),
+    (640, 360),  # 1280 x 720 at 200 % zoom
+]  # fmt: skip
+ESSENTIAL = ["canvas.area", ".digit", ".status", "button.undo", "button.clear"]
+
+
+@pytest.mark.parametrize("screen", SCREENS, ids=lambda screen: "{}x{}".format(*screen))
+def test_canvas_answer_and_tools_are_visible_at_once(pages, app, screen):
+    width, height = screen
+    page = opened(pages, app, viewport={"width": width, "height": height})
+    draw(page, SEVEN)
+    shows(page, "7")
+    for selector in ESSENTIAL:
+        box = page.locator(selector).bounding_box()
+        assert box["x"] >= 0, selector
+        assert box["y"] >= 0, selector
+        assert box["x"] + box["width"] <= width, selector
+        assert box["y"] + box["height"] <= height, selector
+    assert page.locator("canvas.area").bounding_box()["width"] >= 0.6 * min(width, height)
+    assert page.evaluate("() => [scrollX, scrollY, document.documentElement.scrollWidth]") == [0, 0, width]
+
+
+def test_nothing_moves_while_one_draws_chooses_and_corrects(pages, app):
+    page = opened(pages, app, viewport={"width": 390, "height": 664})
+    page.wait_for_timeout(500)
+    page.evaluate(
+        """() => {
+            window.shifts = [];
+            new PerformanceObserver((list) => window.shifts.push(...list.getEntries().map(({ value, sources }) =>
+                `${value} ${sources.map(({ node }) => node?.className)}`))).observe({ type: "layout-shift" });
+        }"""
+    )
+    draw(page, SEVEN)
+    shows(page, "7")
+    draw(page, ASTERISK)
+    says(page, "That doesn't look like a digit")
+    page.get_by_role("button", name="It is a 7").click()
+    page.get_by_text("Saved as a 7.").wait_for()
+    page.get_by_role("tab", name="Image").click()
+    example = page.get_by_role("button", name="Example 4")
+    before = example.bounding_box()
+    example.click()
+    shows(page, "4")
+    assert example.bounding_box() == before
+    page.wait_for_timeout(300)
+    # Choosing a tab is a click after which a layout may change; nothing else changes it.
+    assert page.evaluate("() => window.shifts") == []
+
+
+def test_the_page_follows_the_dark_mode_and_the_canvas_stays_white(pages, app):
+    page = opened(pages, app, color_scheme="dark")
+    luminance = "e => getComputedStyle(e).backgroundColor.match(/[0-9.]+/g).slice(0, 3).map(Number)"
+    assert max(page.locator("body").evaluate(luminance)) < 60
+    assert page.locator("canvas.area").evaluate(luminance) == [255, 255, 255]
+
+
+def test_bars_and_the_selected_tab_remain_visible_in_forced_colors(pages, app):
+    page = opened(pages, app, forced_colors="active")
+    draw(page, SEVEN)
+    shows(page, "7")
+    color = "e => getComputedStyle(e, '::before').backgroundColor"
+    bar, track = page.locator(".bars .first i"), page.locator(".bars li").first.locator("i")
+    background = page.locator("body").evaluate("e => getComputedStyle(e).backgroundColor")
+    assert bar.evaluate(color) != background
+    assert track.evaluate("e => getComputedStyle(e).borderTopStyle") == "solid"
+    tabs = [page.get_by_role("tab", name=name) for name in ("Draw", "Image")]
+    selected, other = (tab.evaluate("e => getComputedStyle(e).backgroundColor") for tab in tabs)
+    assert selected != other
+
+
+@pytest.mark.parametrize("language", ["ar", "de"])
+def test_the_page_is_in_english_whatever_the_browser_prefers(pages, app, language):
+    page = opened(pages, app, locale=language)
+    page.wait_for_timeout(500)
+    assert page.evaluate("() => document.documentElement.lang") == "en"
+    assert page.evaluate("() => getComputedStyle(document.querySelector('.digitnet')).direction") == "ltr"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_axe_finds_no_problem_in_any_state(pages, app, axe_script, scheme, width):
+    page = opened(pages, app, color_scheme=scheme, viewport={"width": width, "height": 800})
+    assert accessibility_problems(page, axe_script) == []
+    draw(page, SEVEN)
+    shows(page, "7")
+    page.get_by_role("button", name="It is a 7").click()
+    page.get_by_text("Saved as a 7.").wait_for()
+    assert accessibility_problems(page, axe_script) == []
+    draw(page, ASTERISK)
+    says(page, "That doesn't look like a digit")
+    assert accessibility_problems(page, axe_script) == []
+    page.get_by_text("How does it decide?").click()
+    page.get_by_text("What it has seen before").wait_for()
+    assert accessibility_problems(page, axe_script) == []
+    page.get_by_role("button", name="Clear").click()
+    says(page, "Draw a digit to begin")
+    assert accessibility_problems(page, axe_script) == []
+    page.get_by_role("tab", name="Image").click()
+    says(page, "No image yet")
+    assert accessibility_problems(page, axe_script) == []
+    page.get_by_role("button", name="Example 4").click()
+    shows(page, "4")
+    assert accessibility_problems(page, axe_script) == []
+    page.evaluate("() => { document.querySelector('.drop-target').hidden = false; }")
+    assert accessibility_problems(page, axe_script) == []
