@@ -19,6 +19,8 @@ from digitnet.model.network import ConvNet
 
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)  # depends on --trainer.precision
 MAX_UNPACKED_BYTES = 64 * 2**20  # a checkpoint of digitnet with the state of AdamW has less than 3 MB
+# Of a checkpoint, relative to the weights in it: AdamW's two buffers make it 3, and float64 in place of float32 6.
+MAX_SIZE_RATIO = 8
 
 
 class TrainedModel(NamedTuple):
@@ -65,7 +67,7 @@ def read_checkpoint(path: str | Path, reference: nn.Module | None = None) -> dic
 
     Raises:
         CheckpointError: If the file is missing, damaged, holds more than tensors and plain values, unpacks to more than
-            64 MiB, or does not fit `reference`.
+            64 MiB and 8 times the size of `reference`, or does not fit `reference`.
         OSError: If the file cannot be read.
     """
     path = Path(path)
@@ -73,20 +75,22 @@ def read_checkpoint(path: str | Path, reference: nn.Module | None = None) -> dic
         raise CheckpointError(f"expected a checkpoint, for example checkpoints/last.ckpt, got the directory {path}")
     if not path.is_file():
         raise CheckpointError(f"No checkpoint {path}. Train one first: digitnet train, or python train.py")
-    checkpoint = _unpickle(path)
+    weights = {} if reference is None else reference.state_dict()
+    size = sum(tensor.numel() * tensor.element_size() for tensor in weights.values())
+    checkpoint = _unpickle(path, max(MAX_UNPACKED_BYTES, MAX_SIZE_RATIO * size))
     _check_content(path, checkpoint)
     if reference is not None:
-        _check_state_dict(path, checkpoint["state_dict"], reference.state_dict())
+        _check_state_dict(path, checkpoint["state_dict"], weights)
     return checkpoint
 
 
-def _unpickle(path: Path) -> Any:
-    """Return what the archive contains after its size and checksums were checked."""
+def _unpickle(path: Path, max_bytes: int) -> Any:
+    """Return what the archive contains after its size, at most `max_bytes`, and its checksums were checked."""
     try:
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())
-            if unpacked > MAX_UNPACKED_BYTES:
-                raise CheckpointError(f"expected at most {MAX_UNPACKED_BYTES:,} bytes, {path} unpacks to {unpacked:,}")
+            if unpacked > max_bytes:
+                raise CheckpointError(f"expected at most {max_bytes:,} bytes, {path} unpacks to {unpacked:,}")
             if archive.testzip() is not None:  # torch does not compare checksums
                 raise zipfile.BadZipFile
         return torch.load(path, map_location="cpu", weights_only=True)

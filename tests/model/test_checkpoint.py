@@ -123,6 +123,14 @@ def test_a_file_that_unpacks_to_too_many_bytes_is_refused_before_it_is_unpacked(
     refused(path, "unpacks to 100,663,296")
 
 
+def test_the_size_limit_grows_with_the_network_that_is_compared(path):
+    network = torch.nn.Linear(2500, 2500, bias=False)
+    training_state = [torch.zeros(2500, 2500) for _ in range(2)]  # 75 MB with the weights
+    torch.save({"state_dict": network.state_dict(), "hyper_parameters": {}, "state": training_state}, path)
+    assert read_checkpoint(path, network)["hyper_parameters"] == {}
+    refused(path, "expected at most 67,108,864 bytes")
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 def test_weights_of_another_precision_are_loaded_as_float32(content, path, dtype):
     expected = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor
