@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
 
 from digitnet.data.augmentation import Augmentation
-from digitnet.data.dataset import LabeledImages, collate, draw_synthetic, load_directories, load_mnist
+from digitnet.data.dataset import LabeledImages, collate, draw_synthetic, load_directories, load_mnist, without_progress
 from digitnet.data.degradation import Degradation
 from digitnet.data.mnist import fetch_mnist
 from digitnet.errors import ConfigError
@@ -98,7 +98,7 @@ class MNISTDataModule(LightningDataModule):
         self.degradation = degradation
         self.augment = augment or Augmentation()
         self.degrade = degrade or Degradation()
-        self.track: Callable[[Iterable, int], Iterable] = lambda batches, total: batches
+        self.track: Callable[[Iterable, int], Iterable] = without_progress
         # The same data may be stored elsewhere when a run is resumed.
         self.save_hyperparameters(ignore=["data_dir", "extra_dir", "augment", "degrade"])
         self.save_hyperparameters({**self._magnitudes(), "seed": self.seed})

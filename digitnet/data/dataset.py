@@ -98,8 +98,21 @@ def load_directories(directory: Path) -> tuple[Tensor, Tensor]:
     return torch.stack(images), torch.tensor(labels)
 
 
+def without_progress(batches: Iterable, total: int) -> Iterable:
+    """Return the batches unchanged: a `track` that shows nothing, and can be pickled for another process.
+
+    Args:
+        batches: The batches.
+        total: Their number, which is not used.
+
+    Returns:
+        The same batches.
+    """
+    return batches
+
+
 def draw_synthetic(
-    digits: int, non_digits: int, track: Callable[[Iterable, int], Iterable] = lambda batches, total: batches
+    digits: int, non_digits: int, track: Callable[[Iterable, int], Iterable] = without_progress
 ) -> tuple[Tensor, Tensor]:
     """Draw and frame synthetic images.
 

@@ -1,4 +1,5 @@
 import hashlib
+import pickle
 from types import SimpleNamespace
 
 import numpy as np
@@ -253,6 +254,12 @@ def test_ink_has_the_data_type_of_the_network(data, dtype):
     data.trainer = SimpleNamespace(training=True, lightning_module=SimpleNamespace(dtype=dtype))
     ink, _ = data.on_after_batch_transfer((torch.zeros(4, 28, 28, dtype=torch.uint8), torch.zeros(4)), 0)
     assert ink.dtype == dtype
+
+
+def test_the_data_module_is_pickled_for_other_processes_as_ddp_spawn_does(data):
+    copy = pickle.loads(pickle.dumps(data))
+    copy.setup("fit")
+    assert torch.equal(copy.train_set.images, data.train_set.images)
 
 
 def test_a_progress_bar_can_be_shown_while_synthetic_images_are_drawn(tiny_mnist):
