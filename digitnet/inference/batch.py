@@ -103,8 +103,7 @@ def predict_chunks(classifier: DigitClassifier, chunks: Iterable[Chunk], workers
             yield pending.popleft().result()
     except BrokenProcessPool as error:
         raise WorkerError(
-            "A worker process was killed, perhaps because memory ran out: use fewer --threads."
-            " The --output so far is kept: complete it with --resume"
+            "A worker process was killed, perhaps because memory ran out: use fewer workers (--threads)"
         ) from error
     finally:
         for future in pending:

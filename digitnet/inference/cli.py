@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from digitnet.console import OptionParser
-from digitnet.errors import ConfigError, one_line_errors
+from digitnet.errors import ConfigError, WorkerError, one_line_errors
 from digitnet.inference.batch import ChunkPredictions, available_cores, predict_chunks
 from digitnet.inference.classifier import DigitClassifier
 from digitnet.inference.sources import find_chunks, read_list
@@ -85,6 +85,7 @@ def predict(options: argparse.Namespace) -> int:
 
     Raises:
         ConfigError: If the options contradict each other or name no image.
+        WorkerError: If a worker process was killed.
     """
     if options.files_from and options.inputs:
         raise ConfigError(
@@ -92,6 +93,16 @@ def predict(options: argparse.Namespace) -> int:
         )
     if not options.files_from and not options.inputs:
         raise ConfigError("no image to classify; name files or directories, or a list of them: --files-from LIST")
+    try:
+        return 1 if _write_predictions(options) else 0
+    except WorkerError as error:
+        if options.output is None:
+            raise
+        raise WorkerError(f"{error}. {options.output} is not complete: complete it with --resume") from error
+
+
+def _write_predictions(options: argparse.Namespace) -> int:
+    """Write the predictions for each image, and return how many images could not be decoded."""
     classifier = DigitClassifier(options.model)
     chunks = find_chunks(read_list(options.files_from) if options.files_from else options.inputs)
     with open_writer(options.output, options.format, options.probabilities, options.resume) as writer:
@@ -101,7 +112,7 @@ def predict(options: argparse.Namespace) -> int:
         for predictions in predicted if printed else track_chunks(predicted):
             writer.write(predictions)
             failed += print_errors(predictions)
-    return 1 if failed else 0
+    return failed
 
 
 def print_errors(predictions: ChunkPredictions) -> int:

@@ -103,10 +103,30 @@ def test_a_killed_worker_ends_the_run_with_one_line_and_it_can_be_resumed(tmp_pa
     assert process.returncode == 1
     (line,) = err.splitlines()
     assert line.startswith("error: A worker process was killed")
+    assert line.endswith(f"{tmp_path / 'records.csv'} is not complete: complete it with --resume")
     assert not (tmp_path / "records.csv").exists()
     process = start(tmp_path / "records.csv", *inputs, options=["--resume"])
     assert process.communicate(timeout=120)[1] == ""
     assert [record["label"] for record in records_of(tmp_path / "records.csv")] == ["1"] * 30_000
+
+
+@LINUX
+@pytest.mark.parametrize("command", ["predict", "evaluate"])
+def test_a_killed_worker_names_no_option_that_was_not_used(tmp_path, command):
+    draw_digit(1, 28).convert("L").save(tmp_path / "one.png")
+    (tmp_path / "set" / "1").mkdir(parents=True)
+    for index in range(10_000):
+        os.link(tmp_path / "one.png", tmp_path / "set" / "1" / f"{index}.png")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "digitnet", command, str(tmp_path / "set"), "--threads=2"],
+        cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    os.kill(workers(process)[0], signal.SIGKILL)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert err == (
+        "error: A worker process was killed, perhaps because memory ran out: use fewer workers (--threads)\n"
+    )
 
 
 @LINUX
