@@ -19,6 +19,7 @@ from digitnet.evaluation.metrics import (
     accuracy,
     calibration_error,
     count_confusion,
+    coverage,
 )
 from digitnet.evaluation.mistakes import save_mistakes
 from digitnet.evaluation.page_corruptions import PAGE_CORRUPTIONS
@@ -110,7 +111,8 @@ def evaluate_directories(models: list[Path | None], directories: list[Path], opt
     labels = {
         directory: {path: int(path.parent.name) for path in find_labeled_images(directory)} for directory in directories
     }
-    failed, mistakes = 0, []
+    failed = 0
+    evaluated: list[LabeledPrediction] = []
     for classifier in [DigitClassifier(model) for model in models]:
         for directory in directories:
             predictions, errors = predict_directory(classifier, labels[directory], options.threads)
@@ -119,8 +121,8 @@ def evaluate_directories(models: list[Path | None], directories: list[Path], opt
                 if len(models) * len(directories) > 1:
                     print(f"{classifier.path} on {directory}")
                 print_summary(predictions)
-                mistakes += [labeled for labeled in predictions if not labeled.correct]
-    if save_mistakes(mistakes, options.mistakes):
+                evaluated += predictions
+    if save_mistakes(evaluated, options.mistakes):
         print(f"Most confident mistakes: {options.mistakes}")
     return 1 if failed else 0
 
@@ -151,14 +153,17 @@ def predict_directory(
 
 
 def print_summary(predictions: list[LabeledPrediction]) -> None:
-    """Print accuracy, calibration error and confusion matrix.
+    """Print accuracy, coverage, accuracy on accepted images, calibration error and confusion matrix.
 
     Args:
         predictions: At least one labeled prediction.
     """
-    wrong = sum(not labeled.correct for labeled in predictions)
-    print(f"accuracy           {accuracy(predictions):.2%} ({wrong:,} of {len(predictions):,} wrong or rejected)")
-    print(f"calibration error  {calibration_error(predictions):.2%} (ECE, {CALIBRATION_BINS} bins)")
+    accepted = [labeled for labeled in predictions if labeled.accepted]
+    rejected = len(predictions) - len(accepted)
+    print(f"accuracy                     {_describe_accuracy(predictions)}")
+    print(f"coverage                     {coverage(predictions):.2%} ({rejected:,} of {len(predictions):,} rejected)")
+    print(f"accuracy on accepted images  {_describe_accuracy(accepted)}")
+    print(f"calibration error            {calibration_error(predictions):.2%} (ECE, {CALIBRATION_BINS} bins)")
     table = Table("label", *map(str, range(NUM_CLASSES)), "rejected", title="predicted", box=SIMPLE)
     for column in table.columns:
         column.justify = "right"
@@ -166,6 +171,14 @@ def print_summary(predictions: list[LabeledPrediction]) -> None:
         if row.any():
             table.add_row(str(digit), *(str(count) if count else "." for count in row))
     _print_table(table)
+
+
+def _describe_accuracy(predictions: list[LabeledPrediction]) -> str:
+    """Return the accuracy and the number of wrong predictions as text."""
+    if not predictions:
+        return "none (no image was accepted)"
+    wrong = sum(not labeled.correct for labeled in predictions)
+    return f"{accuracy(predictions):.2%} ({wrong:,} of {len(predictions):,} wrong)"
 
 
 def evaluate_robustness(models: list[Path | None], options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Metrics of predictions on labeled images: accuracy, calibration error and confusion matrix."""
+"""Metrics of predictions on labeled images: accuracy, coverage, calibration error and confusion matrix."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,12 +27,29 @@ class LabeledPrediction:
 
     @property
     def correct(self) -> bool:
-        """Whether the predicted label is the label; a rejected image counts as wrong."""
-        return self.prediction.label == self.label
+        """Whether the most probable digit is the label, also of a rejected image."""
+        return int(self.prediction.probabilities.argmax()) == self.label
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the image was not rejected."""
+        return self.prediction.label is not None
 
 
 def accuracy(predictions: Sequence[LabeledPrediction]) -> float:
-    """Return the fraction of correct predictions; a rejected image counts as wrong.
+    """Return the fraction of images whose most probable digit is the label.
+
+    Args:
+        predictions: At least one labeled prediction. Pass the accepted ones for the accuracy on accepted images.
+
+    Returns:
+        A number in [0, 1].
+    """
+    return sum(labeled.correct for labeled in predictions) / len(predictions)
+
+
+def coverage(predictions: Sequence[LabeledPrediction]) -> float:
+    """Return the fraction of images that were accepted, that is, not rejected.
 
     Args:
         predictions: At least one labeled prediction.
@@ -40,7 +57,7 @@ def accuracy(predictions: Sequence[LabeledPrediction]) -> float:
     Returns:
         A number in [0, 1].
     """
-    return sum(prediction.correct for prediction in predictions) / len(predictions)
+    return sum(labeled.accepted for labeled in predictions) / len(predictions)
 
 
 def calibration_error(predictions: Sequence[LabeledPrediction]) -> float:
@@ -57,7 +74,7 @@ def calibration_error(predictions: Sequence[LabeledPrediction]) -> float:
         A number in [0, 1].
     """
     confidence = np.array([labeled.prediction.confidence for labeled in predictions])
-    correct = np.array([labeled.prediction.probabilities.argmax() == labeled.label for labeled in predictions])
+    correct = np.array([labeled.correct for labeled in predictions])
     bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
     gaps = [abs((correct[bins == index] - confidence[bins == index]).sum()) for index in range(CALIBRATION_BINS)]
     return float(sum(gaps) / len(predictions))

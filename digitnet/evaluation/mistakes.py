@@ -23,13 +23,13 @@ def save_mistakes(predictions: Sequence[LabeledPrediction], path: Path) -> bool:
     """Write a PNG grid of the framed images that were misclassified or rejected, most confident first.
 
     Args:
-        predictions: Labeled predictions; the correct ones are ignored.
+        predictions: Labeled predictions; those that are correct and accepted are ignored.
         path: The file to write.
 
     Returns:
         Whether there was a mistake; without one, no file is written.
     """
-    mistakes = [labeled for labeled in predictions if not labeled.correct]
+    mistakes = [labeled for labeled in predictions if not (labeled.correct and labeled.accepted)]
     mistakes = sorted(mistakes, key=lambda labeled: -labeled.prediction.confidence)[:MAX_MISTAKES]
     if not mistakes:
         return False

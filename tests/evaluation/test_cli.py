@@ -37,12 +37,25 @@ def test_two_models_on_one_directory_are_compared(directory, capsys, tmp_path):
 def test_evaluate_prints_accuracy_confusion_and_calibration_and_draws_the_mistakes(directory, capsys, tmp_path):
     assert run(directory, "--mistakes", tmp_path / "worst.png") == 0
     printed = capsys.readouterr().out
-    assert "accuracy           75.00% (1 of 4 wrong or rejected)" in printed
+    assert printed.splitlines()[:3] == [
+        "accuracy                     75.00% (1 of 4 wrong)",
+        "coverage                     100.00% (0 of 4 rejected)",
+        "accuracy on accepted images  75.00% (1 of 4 wrong)",
+    ]
     assert "calibration error" in printed
     assert ["label", *"0123456789", "rejected"] in [line.split() for line in printed.splitlines()]
     assert ["7", ".", "1", *["."] * 5, "1", ".", ".", "."] in [line.split() for line in printed.splitlines()]
     with Image.open(tmp_path / "worst.png") as sheet:
         assert sheet.size[0] > 28
+
+
+def test_a_rejected_image_counts_in_the_coverage_only(tmp_path, capsys):
+    (tmp_path / "5").mkdir()
+    Image.new("L", (30, 30), 255).save(tmp_path / "5" / "blank.png")
+    assert run(tmp_path, "--mistakes", tmp_path / "worst.png") == 0
+    printed = capsys.readouterr().out
+    assert "coverage                     0.00% (1 of 1 rejected)" in printed
+    assert "accuracy on accepted images  none (no image was accepted)" in printed
 
 
 @pytest.mark.slow

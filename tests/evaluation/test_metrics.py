@@ -1,8 +1,17 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
 from digitnet import DigitClassifier, Prediction
-from digitnet.evaluation.metrics import LabeledPrediction, calibration_error, confusion_matrix, count_confusion
+from digitnet.evaluation.metrics import (
+    LabeledPrediction,
+    accuracy,
+    calibration_error,
+    confusion_matrix,
+    count_confusion,
+    coverage,
+)
 
 
 def labeled(label, confidence, predicted):
@@ -25,6 +34,15 @@ def test_the_last_column_of_the_confusion_matrix_counts_rejected_images():
     table = count_confusion([labeled(3, 0.9, 4), LabeledPrediction("x", 3, blank)])
     assert table[3, 4] == table[3, 10] == 1
     assert table.sum() == 2
+
+
+def test_accuracy_is_of_the_most_probable_digit_and_coverage_counts_accepted_images():
+    rejected = labeled(3, 0.4, 3)
+    rejected = LabeledPrediction("x", 3, dataclasses.replace(rejected.prediction, label=None))
+    predictions = [rejected, labeled(3, 0.9, 3), labeled(3, 0.9, 4)]
+    assert accuracy(predictions) == pytest.approx(2 / 3)
+    assert coverage(predictions) == pytest.approx(2 / 3)
+    assert accuracy(predictions[1:]) == 1 / 2
 
 
 def test_the_confusion_matrix_counts_every_pair():

@@ -9,6 +9,7 @@ from digitnet.evaluation.mistakes import CELL, COLUMNS, MAX_MISTAKES, save_mista
 def labeled(label, predicted, confidence=0.9):
     """A labeled prediction of a blank image."""
     probabilities = np.full(10, (1 - confidence) / 9, np.float32)
+    probabilities[label if predicted is None else predicted] = confidence
     return LabeledPrediction("7/a.png", label, Prediction(predicted, probabilities, confidence, np.zeros((28, 28))))
 
 
