@@ -16,7 +16,7 @@ import numpy as np
 
 from digitnet.errors import ImageError
 from digitnet.inference.chunks import CHUNK_SIZE, IMAGE_SUFFIXES, Chunk, NamedImage
-from digitnet.inference.images import MAX_FILE_BYTES, MAX_PIXELS, MAX_SIDE
+from digitnet.inference.images import MAX_FILE_BYTES, check_size
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 ARRAY_SUFFIXES = (".npz", ".npy", "-ubyte", "-ubyte.gz")
@@ -134,12 +134,11 @@ def _read_array(name: str) -> Iterator[Chunk]:
 def _check_shape(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
     """Return the shape of an array of images as (N, H, W, C)."""
     count, height, width, channels = (*shape, 1, 1, 1, 1)[:4]
-    if len(shape) not in (3, 4) or channels not in (1, 3, 4) or not 0 < height * width <= MAX_PIXELS:
+    if len(shape) not in (3, 4) or channels not in (1, 3, 4):
         raise ImageError(f"expected an array of shape (N, H, W), or (N, H, W, C) with C = 1, 3 or 4, got {shape}")
-    if max(height, width) > MAX_SIDE:
-        raise ImageError(f"expected images of at most {MAX_SIDE:,} pixels per side, got {width} x {height}")
     if not count:
         raise ImageError("no images in this array")
+    check_size(width, height, "its images")
     return count, height, width, channels
 
 

@@ -80,6 +80,27 @@ def batch_size(image: np.ndarray) -> int:
     return max(1, min(MAX_BATCH_SIZE, MAX_BATCH_BYTES // image.size))
 
 
+def check_size(width: int, height: int, name: str) -> None:
+    """Check the size of an image, which is known before it is decoded.
+
+    Args:
+        width: Its width in pixels.
+        height: Its height in pixels.
+        name: The name of the image, for the message.
+
+    Raises:
+        ImageSizeError: If it has too many pixels.
+        ImageError: If it has none.
+    """
+    if width * height == 0:
+        raise ImageError(f"{name}: expected at least one pixel, got {width} x {height}")
+    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
+        raise ImageSizeError(
+            f"{name}: expected at most {MAX_PIXELS:,} pixels, and {MAX_SIDE:,} per side, got {width} x {height}",
+            width * height,
+        )
+
+
 def _check_array(array: np.ndarray) -> np.ndarray:
     """Return an array as uint8 (H, W, C)."""
     if isinstance(array, np.ma.MaskedArray):
@@ -89,7 +110,7 @@ def _check_array(array: np.ndarray) -> np.ndarray:
         array = array[:, :, None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or 0 in array.shape:
         raise ImageError(f"expected an array of shape (H, W), or (H, W, C) with C = 1, 3 or 4, got {array.shape}")
-    _check_size(array.shape[1], array.shape[0], "an array")
+    check_size(array.shape[1], array.shape[0], "an array")
     if array.dtype == np.uint8:
         return array
     if array.dtype == bool:
@@ -122,20 +143,9 @@ def _decode(content: bytes | bytearray | memoryview, size: int, name: str) -> np
         raise ImageError(f"{name}: damaged, cannot be decoded ({type(error).__name__})") from error
 
 
-def _check_size(width: int, height: int, name: str) -> None:
-    """Raise ImageError if an image has no pixels or too many."""
-    if width * height == 0:
-        raise ImageError(f"{name}: expected at least one pixel, got {width} x {height}")
-    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
-        raise ImageSizeError(
-            f"{name}: expected at most {MAX_PIXELS:,} pixels, and {MAX_SIDE:,} per side, got {width} x {height}",
-            width * height,
-        )
-
-
 def _from_pil(image: Image.Image, name: str) -> np.ndarray:
     """Return a PIL image as uint8 (H, W, C)."""
-    _check_size(image.width, image.height, name)  # known from the header, before a pixel is decoded
+    check_size(image.width, image.height, name)  # known from the header, before a pixel is decoded
     image.load()  # a PNG may have its orientation after the pixels
     if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
         image = ImageOps.exif_transpose(image)  # a photo has the orientation of the camera

@@ -31,7 +31,7 @@ def test_a_file_without_images_is_an_error(tmp_path, name, capsys):
     [
         (b"", "damaged"),
         (b"\x00\x00\x0d\x03" + b"\x00\x00\x00\x01" * 3, "expected an IDX file of unsigned bytes"),
-        (b"\x00\x00\x08\x03\x00\x00\x00\x09\xff\xff\xff\xff\xff\xff\xff\xff", "expected an array of shape"),
+        (b"\x00\x00\x08\x03\x00\x00\x00\x09\xff\xff\xff\xff\xff\xff\xff\xff", "16,384 per side, got 4294967295 x"),
         (
             b"\x00\x00\x08\x03\x00\x00\x00\x09\x00\x00\x00\x1c\x00\x00\x00\x1c" + bytes(784),
             "expected 9 images as in its header, got 1",
@@ -107,6 +107,21 @@ def test_an_array_of_another_shape_is_an_error(tmp_path, shape, expected, capsys
     assert f"{tmp_path}/a.npy: " in first
     assert expected in first
     assert f"{tmp_path}/b.npz: expected an array named images, got x_train.npy" in second
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((1, 6000, 6000), "expected at most 25,000,000 pixels, and 16,384 per side, got 6000 x 6000"),
+        ((1, 2, 20_000, 3), "expected at most 25,000,000 pixels, and 16,384 per side, got 20000 x 2"),
+        ((2, 0, 5), "expected at least one pixel, got 5 x 0"),
+    ],
+)
+def test_an_array_of_images_beyond_the_limits_names_the_limit(tmp_path, shape, expected, capsys):
+    with open(tmp_path / "big.npy", "wb") as file:  # the pixels are not needed
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    assert run(tmp_path / "big.npy") == 1
+    assert capsys.readouterr().err == f"error: {tmp_path}/big.npy: its images: {expected}\n"
 
 
 def arrays(directory, gray):
