@@ -18,7 +18,7 @@ with sync_playwright() as driver:
     page = browser.new_page(viewport={"width": 1180, "height": 760})
     page.goto(URL)
     page.get_by_role("button", name="Clear").wait_for()
-    box = page.locator("canvas:visible").bounding_box()
+    box = page.locator("canvas.area").bounding_box()
     assert box
     points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in UPPER + LOWER]
     page.mouse.move(*points[0])

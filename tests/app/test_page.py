@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import math
 import os
 import re
 import subprocess
@@ -140,6 +141,37 @@ def test_reload_and_back_keep_the_drawing(page, app):
     button(page, "Clear").click()
     page.reload()
     says(page, "Draw a digit to begin")
+
+
+SCRIBBLE = [[(0.5 + 0.4 * math.sin(3 * t), 0.5 + 0.4 * math.cos(5 * t)) for t in (i / 20 for i in range(126))]]
+
+
+def test_what_is_painted_is_not_painted_again(page):
+    draw(page, SCRIBBLE)
+    settled(page)
+    page.evaluate(
+        """() => {
+            const paint = CanvasRenderingContext2D.prototype.quadraticCurveTo;
+            window.curves = 0;
+            CanvasRenderingContext2D.prototype.quadraticCurveTo = function (...position) {
+                window.curves += 1;
+                return paint.apply(this, position);
+            };
+        }"""
+    )
+    draw(page, ONE, steps=10)
+    settled(page)
+    assert 0 < page.evaluate("() => window.curves") <= 2 * 11  # on the canvas and on the image that is classified
+
+
+def test_a_drawing_has_the_same_pixels_however_it_was_painted(page):
+    draw(page, SCRIBBLE)
+    network_input = settled(page)
+    pixels = page.locator("canvas.area").evaluate("canvas => canvas.toDataURL()")
+    page.reload()  # paints all at once
+    assert (settled(page) == network_input).all()
+    page.locator("h1").click()
+    assert page.locator("canvas.area").evaluate("canvas => canvas.toDataURL()") == pixels
 
 
 def test_after_clear_another_digit_can_be_drawn(page):

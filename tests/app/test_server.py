@@ -305,8 +305,9 @@ def test_many_concurrent_clients_get_predictions_and_no_files_remain():
     command = [sys.executable, str(ROOT / "benchmarks" / "app_load.py")]
     command += ["--requests=200", "--clients=20", "--each=5", "--strokes=0"]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "| 20 clients, 5 predictions each: failed | 0 (" in run.stdout
-    assert run.stdout.count("| 4 clients, 12 predictions each: failed | 0 (") == 4
+    assert "| 20 clients as the page, 5 predictions each: failed | 0 (" in run.stdout
+    assert "| 20 clients as the API, 5 predictions each: failed | 0 (" in run.stdout
+    assert run.stdout.count("| 4 clients as the page, 12 predictions each: failed | 0 (") == 4
     assert "| files left behind | 0 |" in run.stdout
 
 
