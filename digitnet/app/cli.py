@@ -2,18 +2,23 @@
 
 import argparse
 import os
+import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from urllib.request import getproxies
 
 import gradio as gr
 from starlette.routing import BaseRoute
 
+from digitnet.app.address import print_address_for_phones
 from digitnet.app.corrections import MAX_BYTES, MAX_CORRECTIONS, Corrections
 from digitnet.app.demo import build_demo, describe, launch_options
+from digitnet.app.memory import configure_memory
+from digitnet.app.mounting import checks
 from digitnet.app.routes import page_routes
-from digitnet.app.server import LOOPBACK, middleware
-from digitnet.app.service import MAX_BODY_BYTES
+from digitnet.app.server import LOOPBACK
 from digitnet.console import OptionParser
 from digitnet.errors import ConfigError, one_line_errors
 from digitnet.inference.classifier import DigitClassifier
@@ -49,6 +54,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--allow-frame", action="append", default=[], metavar="SITE",
         help="let pages of this site (https://example.org) show the page in a frame; repeatable",
     )  # fmt: skip
+    parser.add_argument(
+        "--root-path", metavar="PATH", help="the path below which a reverse proxy serves the page, for example /digits"
+    )
     parser.add_argument(
         "--corrections",
         type=Path,
@@ -111,6 +119,7 @@ def serve(
     """
     address = launch(demo, page_routes(classifier, corrections), options)
     print(f"{describe(classifier)}\nOpen {address}  (press Ctrl-C to stop)", flush=True)
+    print_address_for_phones(host_of(options), options.port)
     demo.block_thread()
 
 
@@ -123,25 +132,72 @@ def launch(demo: gr.Blocks, routes: Sequence[BaseRoute], options: argparse.Names
         options: The command's options.
 
     Returns:
-        The address at which the page can be opened.
+        The address at which the page can be opened on this machine.
 
     Raises:
-        ConfigError: If the host or the port cannot be used.
+        ConfigError: If the host, the port or the root path cannot be used.
     """
-    host = options.host or os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
+    host = host_of(options)
     check_address(host, options.port)
     hosts = options.allow_host or (LOOPBACK if host in LOOPBACK and not options.share else [])
     frame_ancestors = [*options.allow_frame, *(["https://huggingface.co"] if "SPACE_ID" in os.environ else [])]
-    _, address, _ = demo.launch(
-        server_name=host,
-        server_port=options.port,
-        share=options.share,
-        inbrowser=options.open,
-        prevent_thread_lock=True,
-        app_kwargs={"middleware": middleware(hosts, MAX_BODY_BYTES, frame_ancestors, routes)},
-        **launch_options(),
-    )
+    with without_proxy(is_loopback_only=not options.share):
+        _, address, _ = demo.launch(
+            server_name=host,
+            server_port=options.port,
+            share=options.share,
+            inbrowser=options.open,
+            root_path=root_path(options.root_path),
+            prevent_thread_lock=True,
+            app_kwargs={"middleware": checks(demo, routes, hosts, frame_ancestors)},
+            **launch_options(),
+        )
+    configure_memory()
     return address
+
+
+def host_of(options: argparse.Namespace) -> str:
+    """Return the host on which the page is served.
+
+    Args:
+        options: The command's options.
+    """
+    return options.host or os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
+
+
+@contextmanager
+def without_proxy(is_loopback_only: bool) -> Iterator[None]:
+    """Make Gradio's requests to itself, which find out whether it has started, not use a proxy.
+
+    Args:
+        is_loopback_only: Whether no other requests need a proxy. Then the proxies, which httpx may not support, are not
+            even looked at.
+    """
+    previous = os.environ.get("no_proxy")
+    exempted = [getproxies().get("no", ""), *LOOPBACK]  # from any spelling of the variable
+    os.environ["no_proxy"] = "*" if is_loopback_only else ",".join(filter(None, exempted))
+    try:
+        yield
+    finally:
+        del os.environ["no_proxy"]
+        if previous is not None:
+            os.environ["no_proxy"] = previous
+
+
+def root_path(text: str | None) -> str | None:
+    """Return the path below which a reverse proxy serves the page, as Gradio expects it.
+
+    Args:
+        text: The option, for example /digits, or None.
+
+    Raises:
+        ConfigError: If it is not a path.
+    """
+    if text is None:
+        return None  # then Gradio uses the environment variable GRADIO_ROOT_PATH
+    if not re.fullmatch(r"(/[\w.~-]+)+/?", text):
+        raise ConfigError(f"root-path is {text!r}; it must be a path such as /digits")
+    return text.rstrip("/")
 
 
 def check_address(host: str, port: int) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import gradio as gr
 
 from digitnet.app.corrections import Corrections
-from digitnet.app.routes import STATIC, static_url
+from digitnet.app.page import TITLE
+from digitnet.app.routes import MAX_WAITING, STATIC, static_url
 from digitnet.app.service import (
     EXPECTED,
     MAX_CONCURRENT,
@@ -31,6 +32,11 @@ const load = (address) => import(new URL(address, document.baseURI));
 Promise.all([load("%s"), load("%s")]).then(([{ start }, { createServer }]) =>
   start(element, createServer(new URL("digitnet/", document.baseURI), { canSave: %s }), %s));
 """
+# Gradio keeps the last input of each session, up to MAX_BODY_BYTES, which neither the page nor the API needs. It must
+# keep one session while it runs an event.
+STATE_SESSION_CAPACITY = 1
+QUEUE_INTERVAL = 0.02  # seconds until a new event of the API is noticed; the page's own routes use no queue
+PROGRESS_INTERVAL = 1.0  # seconds between updates of progress bars, of which there are none
 
 
 def build_demo(classifier: DigitClassifier, corrections: Corrections | None = None) -> gr.Blocks:
@@ -55,7 +61,7 @@ def build_demo(classifier: DigitClassifier, corrections: Corrections | None = No
         """
         return predict_for_api(classifier, image)
 
-    with gr.Blocks(title="digitnet: draw a digit", analytics_enabled=False) as demo:
+    with gr.Blocks(title=TITLE, analytics_enabled=False) as demo:
         options = {
             "description": describe(classifier),
             "directory": str(corrections.directory) if corrections else "",
@@ -69,6 +75,10 @@ def build_demo(classifier: DigitClassifier, corrections: Corrections | None = No
             padding=False,
         )
         gr.api(predict_digit, api_name="predict", concurrency_limit=MAX_CONCURRENT)
+    demo.queue(max_size=MAX_WAITING)
+    # Gradio asks its queue a thousand times a second for new events, which takes 8 % of a core; there is no option.
+    demo._queue.sleep_when_free = QUEUE_INTERVAL
+    demo._queue.progress_update_sleep_when_free = PROGRESS_INTERVAL
     return demo
 
 
@@ -83,6 +93,16 @@ def page_head() -> str:
 def launch_options() -> dict[str, Any]:
     """Return the arguments of `Blocks.launch` for a page that loads nothing from other servers."""
     return {
+        **page_options(),
+        "state_session_capacity": STATE_SESSION_CAPACITY,
+        "favicon_path": str(STATIC / "icon-32.png"),
+        "quiet": True,
+    }
+
+
+def page_options() -> dict[str, Any]:
+    """Return the arguments that `Blocks.launch` and `mount_gradio_app` have in common."""
+    return {
         # Fonts of the system; others would be downloaded.
         "theme": gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
         "show_error": False,
@@ -91,9 +111,8 @@ def launch_options() -> dict[str, Any]:
         "mcp_server": False,
         "footer_links": [],
         "head": page_head(),
+        "run_history": False,
         "max_file_size": MAX_FILE_BYTES,
-        "state_session_capacity": 100,  # sessions in memory; the page does not depend on them, the default is 10,000
-        "quiet": True,
     }
 
 

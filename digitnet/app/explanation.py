@@ -15,7 +15,7 @@ from PIL import Image
 
 from digitnet.contract import ACTIVATION_DOCS, FRAMED_NAME, FRAMING_DOCS, IMAGE_SIZE, INPUT_NAME, NUM_CLASSES
 from digitnet.errors import ModelError
-from digitnet.inference.classifier import MAX_MODEL_BYTES, DigitClassifier, released_model_path
+from digitnet.inference.classifier import MAX_MODEL_BYTES, DigitClassifier, released_model_path, run_options
 
 ACTIVATIONS_SUFFIX = ".activations.onnx"
 PATCH = 5  # framed pixels: side of the blanked patch
@@ -94,7 +94,7 @@ class _ExplainedNetwork:
 
     def explain(self, image: np.ndarray) -> dict[str, object]:
         """See `Explainer`."""
-        framed, box, square = self._framing.run(list(FRAMING_DOCS), {INPUT_NAME: image[None]})
+        framed, box, square = self._framing.run(list(FRAMING_DOCS), {INPUT_NAME: image[None]}, run_options(image))
         if not framed.any():
             return {"blank": True}
         outputs = self._activations.run(list(ACTIVATION_DOCS), {FRAMED_NAME: framed})

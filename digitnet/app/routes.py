@@ -28,6 +28,7 @@ from digitnet.inference.classifier import DigitClassifier
 
 PREFIX = "/digitnet"  # of all routes of the page
 STATIC = Path(__file__).parent / "static"
+FOREVER = "public, max-age=31536000, immutable"  # Cache-Control of files whose URL changes with their content
 MAX_WAITING = 100  # requests that wait for a thread; more are answered with 503
 DIGITS = [str(digit) for digit in range(NUM_CLASSES)]
 
@@ -94,7 +95,7 @@ def page_routes(classifier: DigitClassifier, corrections: Corrections | None) ->
     routes: list[BaseRoute] = [
         Route(f"{PREFIX}/classify", answers_errors(post_classify), methods=["POST"]),
         Route(f"{PREFIX}/explain", answers_errors(post_explain), methods=["POST"]),
-        Mount(f"{PREFIX}/static/{static_version()}", CachedFiles("public, max-age=31536000, immutable")),
+        Mount(f"{PREFIX}/static/{static_version()}", CachedFiles(FOREVER)),
         Mount(f"{PREFIX}/static", CachedFiles("no-cache")),  # with the name only, for example a bookmarked icon
     ]
     if corrections is not None:

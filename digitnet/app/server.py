@@ -3,7 +3,7 @@
 A request that is refused gets JSON, {"error": one sentence}.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from urllib.parse import urlsplit
 
@@ -23,7 +23,6 @@ CONTENT_SECURITY_POLICY = (
     " base-uri 'self'; form-action 'self'; frame-ancestors 'self'"  # which is last: more sites may follow
 )
 OTHER_SITES = ("cross-site", "same-site")  # values of Sec-Fetch-Site, which a page's script cannot set
-FORBIDDEN = (b"FileData", b"\\u", b"\0")  # in a request body, the longest first; see FilePayloadMiddleware
 LOOPBACK = ("127.0.0.1", "localhost")  # Gradio sends a request there to find out whether it has started
 UPLOAD_PATH = "/upload"
 
@@ -51,7 +50,7 @@ def middleware(
             uses another than the default one.
         max_body_bytes: Maximum size of a request body.
         frame_ancestors: The sites whose pages may show the application in a frame, for example https://example.org.
-        routes: Routes that precede those of the application. Their bodies may have any content.
+        routes: Routes that precede those of the application.
 
     Returns:
         Middleware for Starlette that accepts only requests from its own pages, no uploads, and bodies of limited size.
@@ -61,7 +60,6 @@ def middleware(
         Middleware(SameOriginMiddleware, hosts=hosts),
         Middleware(BodyMiddleware, max_body_bytes=max_body_bytes),
         Middleware(RoutesMiddleware, routes=routes),
-        Middleware(FilePayloadMiddleware),
     ]
     names = [host.partition(":")[0] for host in hosts]  # Starlette compares without the port
     return [Middleware(TrustedHostMiddleware, allowed_hosts=[*names, *LOOPBACK]), *checks] if hosts else checks
@@ -114,14 +112,26 @@ class BodyMiddleware:
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if not declared.isdigit() or int(declared) > self.max_body_bytes:
             return await refusal(scope, receive, send)
-        size = 0
+        size, started = 0, False
 
-        def exceeds_limit(content: bytes) -> bool:  # a chunked body is of undeclared size
+        async def checked_receive() -> Message:
             nonlocal size
-            size += len(content)
-            return size > self.max_body_bytes
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > self.max_body_bytes:  # a chunked body, of undeclared size
+                raise _TooLargeError
+            return message
 
-        await _CheckedExchange(exceeds_limit, refusal).run(self.app, scope, receive, send)
+        async def checked_send(message: Message) -> None:
+            nonlocal started
+            if size <= self.max_body_bytes:  # otherwise it is the application's response to an incomplete request
+                started = True
+                await send(message)
+
+        with suppress(_TooLargeError):
+            await self.app(scope, checked_receive, checked_send)
+        if size > self.max_body_bytes and not started:
+            await refusal(scope, receive, send)
 
 
 class RoutesMiddleware:
@@ -155,71 +165,8 @@ def _server_error(request: Request, error: Exception) -> Response:
     return error_response(500, "The app has a bug: see the terminal in which it runs.")
 
 
-class FilePayloadMiddleware:
-    """Respond with 400 to a body with a file payload.
-
-    Gradio copies or downloads the file that a payload names before a handler is called, on several of its routes; the
-    sketchpad uses none. Other spellings of the payload's name are refused, too: numeric escapes, and the
-    zero bytes of JSON in UTF-16 and UTF-32. Neither data URIs nor Gradio's clients contain them.
-
-    Args:
-        app: The application behind it.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or refuse it."""
-        if scope["type"] != "http":
-            return await self.app(scope, receive, send)
-        message = "File payloads are disabled: send a data URI, data:image/png;base64,..., in JSON as UTF-8."
-        end = b""
-
-        def has_payload(content: bytes) -> bool:  # which may be in two parts of the body
-            nonlocal end
-            both = end + content
-            end = both[-len(FORBIDDEN[0]) :]
-            return any(word in both for word in FORBIDDEN)
-
-        await _CheckedExchange(has_payload, error_response(400, message)).run(self.app, scope, receive, send)
-
-
-class _CheckedExchange:
-    """A request whose body is checked while the application receives it, and the response.
-
-    Args:
-        is_refused: A function that is called with each part of the body, and tells whether the request is refused.
-        refusal: The response to a request that is refused.
-    """
-
-    def __init__(self, is_refused: Callable[[bytes], bool], refusal: Response) -> None:
-        self._is_refused, self._refusal = is_refused, refusal
-        self._refused = self._started = False
-
-    async def run(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request to an application, or refuse it."""
-
-        async def checked_receive() -> Message:
-            message = await receive()
-            if self._is_refused(message.get("body", b"")):
-                self._refused = True
-                raise _RefusedError
-            return message
-
-        async def checked_send(message: Message) -> None:
-            if not self._refused:  # otherwise it is the application's response to an incomplete request
-                self._started = True
-                await send(message)
-
-        with suppress(_RefusedError):
-            await app(scope, checked_receive, checked_send)
-        if self._refused and not self._started:
-            await self._refusal(scope, receive, send)
-
-
-class _RefusedError(Exception):
-    """Ends the processing of a request that is refused."""
+class _TooLargeError(Exception):
+    """Ends the processing of a request that is too large."""
 
 
 class HeadersMiddleware:

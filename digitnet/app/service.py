@@ -19,7 +19,7 @@ from digitnet.errors import ImageError, ImageSizeError
 from digitnet.inference.classifier import DigitClassifier, Prediction
 from digitnet.inference.images import MAX_PIXELS, load_image
 
-MAX_BODY_BYTES = 28_000_000  # of a request
+MAX_BODY_BYTES = 4_000_000  # of a request; the page reduces photos before it sends them
 MAX_SIDE = 1600  # pixels; larger images are reduced before framing, which needs 40 bytes per pixel
 MAX_CONCURRENT = 4  # images that are decoded and classified at the same time, from the page and the API
 MAX_SHOWN = 40  # characters of an invalid input in an error message

@@ -12,11 +12,13 @@ httpx = pytest.importorskip("httpx")
 
 import anyio  # noqa: E402
 from starlette.applications import Starlette  # noqa: E402
+from starlette.middleware import Middleware  # noqa: E402
 from starlette.responses import PlainTextResponse  # noqa: E402
 from starlette.routing import Mount, Route  # noqa: E402
 
 from digitnet import DigitClassifier  # noqa: E402
 from digitnet.app import routes as routes_module  # noqa: E402
+from digitnet.app.api import GradioMiddleware  # noqa: E402
 from digitnet.app.corrections import Corrections  # noqa: E402
 from digitnet.app.routes import STATIC, page_routes, static_url  # noqa: E402
 from digitnet.app.server import middleware  # noqa: E402
@@ -47,6 +49,7 @@ class Server:
             return PlainTextResponse(f"application: {request.url.path}")
 
         checks = middleware([], MAX_BODY_BYTES, routes=page_routes(classifier, corrections))
+        checks.append(Middleware(GradioMiddleware, demo=None))
         app = Starlette(routes=[Route("/{path:path}", echo, methods=["GET", "POST"])], middleware=checks)
         self.app = Starlette(routes=[Mount(path, app)]) if path else app
 
@@ -137,7 +140,7 @@ def test_an_empty_canvas_is_not_saved(server):
 
 
 def test_without_corrections_there_is_no_route_for_them(classifier):
-    assert Server(classifier).post("/digitnet/corrections?digit=3", b"x").text == "application: /digitnet/corrections"
+    assert Server(classifier).post("/digitnet/corrections?digit=3", b"x").status_code == 404
 
 
 @pytest.mark.parametrize("status", [403, 413])
