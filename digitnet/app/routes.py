@@ -14,7 +14,7 @@ import anyio
 from anyio.to_thread import run_sync
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
@@ -95,8 +95,9 @@ def page_routes(classifier: DigitClassifier, corrections: Corrections | None) ->
     routes: list[BaseRoute] = [
         Route(f"{PREFIX}/classify", answers_errors(post_classify), methods=["POST"]),
         Route(f"{PREFIX}/explain", answers_errors(post_explain), methods=["POST"]),
-        Mount(f"{PREFIX}/static/{static_version()}", CachedFiles(FOREVER)),
-        Mount(f"{PREFIX}/static", CachedFiles("no-cache")),  # with the name only, for example a bookmarked icon
+        Route(f"{PREFIX}/static/{static_version()}/{{path:path}}", CachedFiles(FOREVER).get),
+        # With the name only, for example a bookmarked icon.
+        Route(f"{PREFIX}/static/{{path:path}}", CachedFiles("no-cache").get),
     ]
     if corrections is not None:
         routes.append(Route(f"{PREFIX}/corrections", answers_errors(post_correction), methods=["POST"]))
@@ -174,6 +175,13 @@ class CachedFiles(StaticFiles):
     def __init__(self, cache_control: str) -> None:
         super().__init__(directory=STATIC)
         self._cache_control = cache_control
+
+    async def get(self, request: Request) -> Response:
+        """Return the file that the route's parameter `path` names.
+
+        As a route, because below the path of a proxy, Starlette's Mount expects that path in the request.
+        """
+        return await self.get_response(os.path.normpath(request.path_params["path"]), request.scope)
 
     def file_response(
         self, full_path: str | os.PathLike[str], stat_result: os.stat_result, scope: Scope, status_code: int = 200
