@@ -20,9 +20,7 @@ GET_ROUTES = re.compile(
     r"info|config|startup-events|app_id|user|theme\.css|openapi\.json|login_check|queue/(?:data|status)|heartbeat/[\w-]+"
     r"|call/(?:v2/)?predict/(?P<event>[\w-]+)"
 )
-POST_ROUTES = re.compile(
-    r"(?P<data>queue/join|(?:call|run|api)/predict|component_server)|(?P<named>call/v2/predict)|cancel|reset"
-)
+POST_ROUTES = re.compile(r"(?P<data>queue/join|(?:call|run|api)/predict)|(?P<named>call/v2/predict)|cancel|reset")
 # In a request body. Gradio copies or downloads the file that a payload names before a handler is called. Other
 # spellings of the payload's name: numeric escapes, and the zero bytes of JSON in UTF-16 and UTF-32. Neither data URIs
 # nor Gradio's clients contain them.
@@ -98,13 +96,13 @@ class GradioMiddleware:
         if route["named"]:
             return 400, "" if list(parsed) == ["image"] else 'Expected {"image": "data:image/png;base64,..."}.'
         if route["data"]:
-            return 400, self._find_problem_of_call(parsed, route["data"])
+            return 400, self._find_problem_of_call(parsed)
         return 400, ""
 
-    def _find_problem_of_call(self, call: dict, route: str) -> str:
+    def _find_problem_of_call(self, call: dict) -> str:
         """Return why a call of a function is refused; an empty string if it is accepted."""
         data, index, session = call.get("data"), call.get("fn_index"), call.get("session_hash")
-        if route != "component_server" and (not isinstance(data, list) or len(data) != 1):
+        if not isinstance(data, list) or len(data) != 1:
             got = f"a list of {len(data)}" if isinstance(data, list) else "no list"
             return f'Expected one image as "data", {EXAMPLE}, got {got}.'
         if index is not None and (type(index) is not int or index not in self.demo.fns):
