@@ -14,6 +14,7 @@ from digitnet.errors import (
     ImageError,
     ModelError,
     RankLostError,
+    RegressionError,
     WorkerError,
 )
 from digitnet.inference.classifier import DigitClassifier, Prediction
@@ -32,6 +33,7 @@ __all__ = [
     "ModelError",
     "Prediction",
     "RankLostError",
+    "RegressionError",
     "WorkerError",
     "__version__",
 ]

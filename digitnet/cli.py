@@ -1,4 +1,4 @@
-"""The `digitnet` command, which runs one of five commands, each defined in the `cli` module of its package."""
+"""The `digitnet` command, which runs one of six commands, each defined in the `cli` module of its package."""
 
 import argparse
 import importlib
@@ -10,6 +10,7 @@ from digitnet.errors import one_line_errors
 
 COMMANDS = {  # the module whose `main` runs the command, and what the command does
     "train": ("digitnet.training.cli", "train a network on MNIST and test it"),
+    "adapt": ("digitnet.adaptation.cli", "adapt the released model to your corrections"),
     "export": ("digitnet.export.cli", "export a checkpoint as one ONNX file"),
     "app": ("digitnet.app.cli", "open the sketchpad in a browser"),
     "predict": ("digitnet.inference.cli", "classify images"),

@@ -42,6 +42,10 @@ class ExportError(DigitnetError):
     """The exported file is not what was requested, or its outputs differ from the checkpoint's."""
 
 
+class RegressionError(DigitnetError):
+    """An adapted model is worse than the one that it would replace."""
+
+
 class ModelError(DigitnetError):
     """An ONNX file is missing, damaged, or not a model of digitnet."""
 
@@ -107,7 +111,7 @@ def one_line_errors() -> Iterator[None]:
         raise
     except RankLostError as error:
         _exit_rank(error)
-    except (DivergedError, WorkerError, ExportError) as error:
+    except (DivergedError, WorkerError, ExportError, RegressionError) as error:
         _fail(str(error), EXIT_FAILURE)
     except DigitnetError as error:
         _fail(str(error))

@@ -9,7 +9,7 @@ import torch
 from lightning import LightningDataModule
 from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from torch import Tensor
-from torch.utils.data import DataLoader, DistributedSampler
+from torch.utils.data import DataLoader, DistributedSampler, Sampler
 
 from digitnet.data.augmentation import Augmentation
 from digitnet.data.dataset import LabeledImages, collate, draw_synthetic, load_directories, load_mnist, without_progress
@@ -240,7 +240,7 @@ class MNISTDataModule(LightningDataModule):
         sampler = UnrepeatedDistributedSampler(dataset, self._processes, self._rank, shuffle=False)
         return self._make_dataloader(dataset, EVALUATION_BATCH_SIZE, sampler)
 
-    def _make_dataloader(self, dataset: LabeledImages, batch_size: int, sampler: DistributedSampler) -> DataLoader:
+    def _make_dataloader(self, dataset: LabeledImages, batch_size: int, sampler: Sampler[int]) -> DataLoader:
         """Return batches in the order of a sampler."""
         # A separate generator, because the DataLoader otherwise draws from torch's global one whenever it starts.
         # Keywords, because Lightning creates it again with another sampler for some flags.
