@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Options for train.py: make train ARGS="--trainer.max_epochs 20"
 ARGS ?=
 
-.PHONY: help setup train export app test test-fast check bench
+.PHONY: help setup train export app demo test test-fast check bench
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -21,6 +21,10 @@ export: .venv/installed ## export checkpoints/best.ckpt to checkpoints/digitnet.
 
 app: .venv/installed ## open the sketchpad in a browser
 	$(BIN)/python app.py $(ARGS)
+
+demo: .venv/installed ## build site/, the sketchpad for a static host (needs npm)
+	cd demo && npm install --no-audit --no-fund
+	$(BIN)/python demo/build.py
 
 # Two processes on two cores: with a thread for each core in both, training steps take 50 % longer.
 test: .venv/installed ## run the entire test suite (ten minutes on two cores)

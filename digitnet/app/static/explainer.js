@@ -33,7 +33,8 @@ async function load(ort, urls) {
   ]);
   const run = async (framed) => {
     const shape = [framed.length / NUM_PIXELS, IMAGE_SIZE, IMAGE_SIZE];
-    return activations.run({ framed: new ort.Tensor("float32", framed, shape) });
+    // A copy, because onnxruntime-web moves the pixels to its worker if it has one.
+    return activations.run({ framed: new ort.Tensor("float32", framed.slice(), shape) });
   };
   const dense = await runBatches(run, images.map((image) => Float32Array.from(image, (gray) => gray / 255)), "dense");
   return { framing, run, images, directions: dense.map(normalize) };
