@@ -14,6 +14,7 @@ from digitnet.adaptation.data import AdaptationDataModule
 from digitnet.adaptation.module import AdaptedDigitNet, Score, fit, score
 from digitnet.data.dataset import LabeledImages
 from digitnet.errors import ConfigError, RegressionError
+from digitnet.export.activations import build_activations
 from digitnet.export.cli import document
 from digitnet.export.graph import build_onnx
 from digitnet.export.verify import verify
@@ -194,9 +195,10 @@ def _fit_copy(
 
 
 def save(adaptation: Adaptation, output: Path, data_dir: str = "data", report: Report = ignore_progress) -> Path:
-    """Write the checkpoint and the verified ONNX file of an adapted model, each atomically.
+    """Write the checkpoint and the verified ONNX files of an adapted model, each atomically.
 
-    Until both are complete, earlier files with these names remain.
+    The sketchpad explains the predictions of the model with the file .activations.onnx beside it. The ONNX file itself
+    is written last: until all are complete, an earlier one remains.
 
     Args:
         adaptation: The adapted model.
@@ -224,6 +226,7 @@ def save(adaptation: Adaptation, output: Path, data_dir: str = "data", report: R
         document(graph, model, checkpoint, data_dir)
         graph.metadata_props.add(key="adapted_to", value=f"{adaptation.corrections} corrections")
         content = verify(graph, model, data_dir)
+        write_atomically(output.with_suffix(".activations.onnx"), build_activations(model, checkpoint))
         write_atomically(output.with_suffix(".ckpt"), checkpoint.read_bytes())
     write_atomically(output, content)
     report("Done", 1.0)

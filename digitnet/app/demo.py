@@ -5,7 +5,6 @@ nothing else. The page itself is static/page.html with the style sheet and the m
 """
 
 import json
-import re
 from typing import Any
 
 import gradio as gr
@@ -21,6 +20,7 @@ from digitnet.app.service import (
     message_for_program,
     predict,
 )
+from digitnet.app.teaching import Teaching
 from digitnet.errors import ImageError
 from digitnet.inference.classifier import DigitClassifier
 
@@ -30,7 +30,7 @@ MAX_FILE_BYTES = 20_000_000  # of an image file
 START_PAGE = """
 const load = (address) => import(new URL(address, document.baseURI));
 Promise.all([load("%s"), load("%s")]).then(([{ start }, { createServer }]) =>
-  start(element, createServer(new URL("digitnet/", document.baseURI), { canSave: %s }), %s));
+  start(element, createServer(new URL("digitnet/", document.baseURI), { canSave: %s, canTeach: %s }), %s));
 """
 # Gradio keeps the last input of each session, up to MAX_BODY_BYTES, which neither the page nor the API needs. It must
 # keep one session while it runs an event.
@@ -67,10 +67,12 @@ def build_demo(classifier: DigitClassifier, corrections: Corrections | None = No
             "directory": str(corrections.directory) if corrections else "",
             "examples": static_url("examples.png"),
         }
+        can_save = json.dumps(corrections is not None)
+        can_teach = json.dumps(corrections is not None and Teaching.is_available())
         gr.HTML(
             html_template=(STATIC / "page.html").read_text("utf-8"),
             js_on_load=START_PAGE
-            % (static_url("main.js"), static_url("server.js"), json.dumps(bool(corrections)), json.dumps(options)),
+            % (static_url("main.js"), static_url("server.js"), can_save, can_teach, json.dumps(options)),
             apply_default_css=False,
             padding=False,
         )
@@ -80,14 +82,6 @@ def build_demo(classifier: DigitClassifier, corrections: Corrections | None = No
     demo._queue.sleep_when_free = QUEUE_INTERVAL
     demo._queue.progress_update_sleep_when_free = PROGRESS_INTERVAL
     return demo
-
-
-def page_head() -> str:
-    """Return the elements of the page's head: its style, and the modules that it needs at once."""
-    style = f'<link rel="stylesheet" href="{static_url("page.css")}">'
-    imports = re.findall(r'^import .* from "\./(\w+\.js)";$', (STATIC / "main.js").read_text("utf-8"), re.MULTILINE)
-    modules = [f'<link rel="modulepreload" href="{static_url(name)}">' for name in ("main.js", "server.js", *imports)]
-    return "".join([style, *modules])
 
 
 def launch_options() -> dict[str, Any]:
@@ -110,7 +104,6 @@ def page_options() -> dict[str, Any]:
         "ssr_mode": False,
         "mcp_server": False,
         "footer_links": [],
-        "head": page_head(),
         "run_history": False,
         "max_file_size": MAX_FILE_BYTES,
     }

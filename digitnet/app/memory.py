@@ -13,7 +13,7 @@ def configure_memory() -> None:
     """Prepare the process: call it once, when the server has started.
 
     glibc raises the size above which it returns memory at once whenever such memory is freed, up to 32 MB. With a
-    constant size, 56 hostile requests left 182 instead of 449 MB occupied. See mallopt(3). It has no effect on systems
+    constant size, 56 hostile requests left 182 instead of 400 MB occupied. See mallopt(3). It has no effect on systems
     without glibc.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None

@@ -11,10 +11,10 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from digitnet.app.routes import FOREVER, static_url
+from digitnet.app.routes import FOREVER, STATIC, static_url
 
 TITLE = "digitnet: draw a digit"
-DESCRIPTION = "Draw a digit and see what a small neural network takes it for."
+DESCRIPTION = "Draw a digit and see how a small neural network recognizes it."
 THEME_COLOR = "#c2410c"
 # Of Gradio's head. Its manifest is one at the root of the host, wherever the page is.
 REPLACED = re.compile(rb'<meta\s+(?:property|name)="(?:og|twitter):[^>]*>\s*|<link rel="manifest"[^>]*>\s*')
@@ -72,11 +72,14 @@ def replace_head(page: bytes, url: str) -> bytes:
 
 
 def head(url: str) -> str:
-    """Return the elements of the page's head.
+    """Return the elements of the page's head, with its style and the modules that it needs at once.
 
     Args:
         url: The URL of the page, with a slash at the end; previews need complete URLs.
     """
+    imports = re.findall(r'^import .* from "\./(\w+\.js)";$', (STATIC / "main.js").read_text("utf-8"), re.MULTILINE)
+    names = ["main.js", "server.js", *imports]
+    modules = "\n".join(f'<link rel="modulepreload" href="{static_url(name)}">' for name in names)
     address, image = html.escape(url), html.escape(url + static_url("icon-512.png"))
     return f"""
 <title>{TITLE}</title>
@@ -91,6 +94,8 @@ def head(url: str) -> str:
 <link rel="icon" href="{static_url("icon-32.png")}" type="image/png" sizes="32x32">
 <link rel="apple-touch-icon" href="{static_url("icon-192.png")}">
 <link rel="manifest" href="{static_url("manifest.webmanifest")}">
+<link rel="stylesheet" href="{static_url("page.css")}">
+{modules}
 <script>
   // Gradio would set the language of the page to the browser's, but the page is in English.
   Object.defineProperty(navigator, "language", {{ value: "en" }});

@@ -6,7 +6,7 @@ The page sends an image as the bytes of a file and receives JSON; an error is {"
 import hashlib
 import os
 from collections.abc import Awaitable, Callable
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,6 +22,7 @@ from digitnet.app.corrections import CorrectionError, Corrections
 from digitnet.app.explanation import Explainer
 from digitnet.app.server import error_response
 from digitnet.app.service import MAX_CONCURRENT, classify, decode_image, message_for_page
+from digitnet.app.teaching import Teaching, TeachingError
 from digitnet.contract import NUM_CLASSES
 from digitnet.errors import ImageError, ModelError
 from digitnet.inference.classifier import DigitClassifier
@@ -68,16 +69,20 @@ def page_routes(classifier: DigitClassifier, corrections: Corrections | None) ->
         Routes for Starlette.
     """
     threads = Threads(MAX_CONCURRENT, MAX_WAITING)
-    explainer = Explainer(classifier)
+    teaching = Teaching(classifier, corrections) if corrections and Teaching.is_available() else None
+    explainer = lru_cache(maxsize=2)(Explainer)  # of the original and of the adapted model
+
+    def model_in_use() -> DigitClassifier:
+        return teaching.classifier if teaching else classifier
 
     async def post_classify(request: Request) -> Response:
-        return JSONResponse(await threads.run(classify, classifier, await request.body()))
+        return JSONResponse(await threads.run(classify, model_in_use(), await request.body()))
 
     async def post_explain(request: Request) -> Response:
         return JSONResponse(await threads.run(explain, await request.body()))
 
     def explain(content: bytes) -> dict[str, object]:
-        return explainer(decode_image(content)) if content else {"blank": True}
+        return explainer(model_in_use())(decode_image(content)) if content else {"blank": True}
 
     async def post_correction(request: Request) -> Response:
         assert corrections is not None
@@ -101,7 +106,35 @@ def page_routes(classifier: DigitClassifier, corrections: Corrections | None) ->
     ]
     if corrections is not None:
         routes.append(Route(f"{PREFIX}/corrections", answers_errors(post_correction), methods=["POST"]))
-    return routes
+    return routes + (teaching_routes(teaching) if teaching else [])
+
+
+def teaching_routes(teaching: Teaching) -> list[BaseRoute]:
+    """Return the routes that adapt the model. All return the status of `teaching`.
+
+    Args:
+        teaching: The adaptation.
+
+    Returns:
+        Routes for Starlette.
+    """
+
+    async def get_status(_: Request) -> Response:
+        return JSONResponse(teaching.status())
+
+    def post(action: Callable[..., None], *parameters: str) -> Route:
+        async def handle(request: Request) -> Response:
+            await run_sync(action, *(request.query_params.get(name, "") for name in parameters))
+            return JSONResponse(teaching.status())
+
+        return Route(f"{PREFIX}/teaching/{action.__name__}", answers_errors(handle), methods=["POST"])
+
+    return [
+        Route(f"{PREFIX}/teaching", answers_errors(get_status), methods=["GET"]),
+        post(teaching.start),
+        post(teaching.cancel),
+        post(teaching.use, "model"),
+    ]
 
 
 def answers_errors(handler: Handler) -> Handler:
@@ -121,6 +154,8 @@ def answers_errors(handler: Handler) -> Handler:
         except BusyError:
             response = error_response(503, "The app is busy. Try again in a moment.")
             response.headers["Retry-After"] = "1"
+        except TeachingError as error:
+            response = error_response(409, str(error))
         except CorrectionError as error:
             response = error_response(507, str(error))
         except ClientDisconnect:  # nobody receives the response

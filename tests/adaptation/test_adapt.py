@@ -114,7 +114,8 @@ def test_the_checkpoint_and_a_verified_onnx_file_are_written(adapted, data, tmp_
     stages = []
     written = save(adapted, output, data.data_dir, lambda stage, fraction: stages.append(fraction))
     assert written == tmp_path / "out" / "adapted.ckpt"
-    assert sorted(path.name for path in output.parent.iterdir()) == ["adapted.ckpt", "adapted.onnx"]
+    names = ["adapted.activations.onnx", "adapted.ckpt", "adapted.onnx"]
+    assert sorted(path.name for path in output.parent.iterdir()) == names
     metadata = {entry.key: entry.value for entry in onnx.load(output).metadata_props}
     assert metadata["adapted_to"] == "20 corrections"
     model = load_model(written)

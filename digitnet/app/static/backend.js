@@ -3,6 +3,7 @@
 //   classify(blob, signal)  Promise of {label: number|null, probabilities: number[10], blank: boolean, framed: data URI,
 //                           milliseconds: number} for an image file
 //   save(blob, digit)       saves a correction; absent if the back end cannot save any
+//   teaching                {status(), start(), cancel(), use(model)}; absent if the model cannot be adapted
 //   explain(blob)           the values of the panel "How does it decide?"; absent if there is no panel
 //
 // All reject with a BackendError.

@@ -38,12 +38,23 @@ export function start(root, backend, { description, directory = "", examples }) 
     explain(state.kind === "answer" ? state.blob : null);
   }
 
-  // The panel "How does it decide?" is loaded with the first answer.
-  let explanation = null;
+  // What nobody needs before the first answer is loaded with it.
+  let later = null;
   async function explain(blob) {
-    if (!backend.explain || (!explanation && !blob)) return;
-    explanation ??= loadExplanation(find(".explanation-panel"), backend);
-    (await explanation).update(blob);
+    if (!later && !blob) return;
+    later ??= loadLater();
+    const { explanation } = await later;
+    explanation?.update(blob);
+  }
+
+  async function loadLater() {
+    if (backend.teaching) {
+      const { createTeaching } = await import("./teaching.js");
+      createTeaching(find(".teaching"), backend.teaching, () => {
+        for (const { predictor } of Object.values(inputs)) predictor.update();
+      });
+    }
+    return { explanation: backend.explain && (await loadExplanation(find(".explanation-panel"), backend)) };
   }
 
   const inputs = {};
@@ -67,6 +78,7 @@ export function start(root, backend, { description, directory = "", examples }) 
     },
   });
   Object.assign(inputs, { "tab-draw": sketchpad, "tab-image": imageTab });
+  find(".teaching").hidden = !backend.teaching;
   sketchpad.restore();
   showState(tabs.selected);
 
@@ -75,6 +87,7 @@ export function start(root, backend, { description, directory = "", examples }) 
     imageTab.show(blob);
   }
   acceptFilesAnywhere(find(".drop-target"), showImage);
+  find(".digitnet").classList.remove("starting");
 }
 
 /** Accept an image that is pasted or dropped anywhere on the page. */

@@ -1,20 +1,22 @@
 // The back end that sends images to the server of the page.
 import { BackendError } from "./backend.js";
 
-const CAUSES = { 400: "invalid", 403: "refused", 413: "too large", 429: "busy", 503: "busy", 507: "full" };
+const CAUSES = { 400: "invalid", 403: "refused", 404: "invalid", 409: "refused", 413: "too large", 429: "busy", 503: "busy", 507: "full" };
 const LOOPBACK = ["localhost", "127.0.0.1", "[::1]"]; // reachable without a connection
 
 /**
  * Make the back end.
  *
  * @param {URL} root - the address of the routes
- * @param {{canSave: boolean}} options - whether the server saves corrections
+ * @param {{canSave: boolean, canTeach?: boolean}} options - whether the server saves corrections and adapts the model
  */
-export function createServer(root, { canSave }) {
-  async function post(path, body, signal) {
+export function createServer(root, { canSave, canTeach = false }) {
+  const post = (path, body, signal) => send(path, { method: "POST", body, signal });
+
+  async function send(path, options) {
     let response;
     try {
-      response = await fetch(new URL(path, root), { method: "POST", body, signal, cache: "no-store" });
+      response = await fetch(new URL(path, root), { ...options, cache: "no-store" });
     } catch (error) {
       if (error.name === "AbortError" || error.name === "TimeoutError") throw error;
       const isOffline = !navigator.onLine && !LOOPBACK.includes(location.hostname);
@@ -28,6 +30,14 @@ export function createServer(root, { canSave }) {
   return {
     classify: (blob, signal) => post("classify", blob, signal),
     explain: (blob, signal) => post("explain", blob, signal),
+    ...(canTeach && {
+      teaching: {
+        status: () => send("teaching"),
+        start: () => post("teaching/start"),
+        cancel: () => post("teaching/cancel"),
+        use: (model) => post(`teaching/use?model=${model}`),
+      },
+    }),
     ...(canSave && { save: (blob, digit) => post(`corrections?digit=${digit}`, blob) }),
   };
 }

@@ -1,0 +1,63 @@
+// "Teach": the model is adapted to the saved corrections on the server, and the page may use the new one.
+import { BackendError } from "./backend.js";
+
+const POLL_AFTER = 1000; // milliseconds
+const percent = (fraction) => `${(100 * fraction).toFixed(1)} %`;
+
+/**
+ * Make the controls.
+ *
+ * @param {HTMLElement} element
+ * @param {{status: Function, start: Function, cancel: Function, use: Function}} teaching - of the back end; all return
+ *     promises of the status that digitnet/app/teaching.py documents
+ * @param {() => void} onModelChange - called when another model classifies
+ */
+export function createTeaching(element, teaching, onModelChange) {
+  const find = (selector) => element.querySelector(selector);
+  const teach = find(".teach"), cancel = find(".cancel"), use = find(".use"), text = find(".teaching-text");
+  const progress = find("progress");
+  const introduction = text.textContent;
+  let inUse = null;
+
+  function show(status) {
+    const isRunning = status.state === "running";
+    teach.hidden = isRunning;
+    cancel.hidden = progress.hidden = !isRunning;
+    progress.value = status.fraction ?? 0;
+    use.hidden = isRunning || !status.adapted;
+    use.textContent = status.in_use === "adapted" ? "Go back to the original model" : "Use the adapted model";
+    use.dataset.model = status.in_use === "adapted" ? "original" : "adapted";
+    text.textContent = describe(status);
+    if (inUse !== null && inUse !== status.in_use) onModelChange();
+    inUse = status.in_use;
+    if (isRunning) setTimeout(() => request(teaching.status), POLL_AFTER);
+  }
+
+  function describe({ state, stage, fraction, error, scores, in_use: model }) {
+    if (state === "running") return `${stage} (${Math.round(100 * fraction)} %)`;
+    if (state === "failed") return error;
+    if (state === "cancelled") return "Cancelled. Nothing has changed.";
+    const note = model === "adapted" ? "The adapted model is in use." : introduction;
+    if (state !== "done") return note;
+    const results = Object.entries(scores).map(([name, [before, after]]) =>
+      `${name}: ${percent(accuracy(before))} before, ${percent(accuracy(after))} after`);
+    return `${results.join("; ")}. ${model === "adapted" ? note : ""}`;
+  }
+
+  const accuracy = ({ images, errors }) => (images ? 1 - errors / images : 0);
+
+  async function request(call, ...values) {
+    try {
+      show(await call(...values));
+    } catch (error) {
+      text.textContent = BackendError.of(error).message;
+      if (!progress.hidden) setTimeout(() => request(teaching.status), POLL_AFTER);
+    }
+  }
+
+  teach.addEventListener("click", () => request(teaching.start));
+  cancel.addEventListener("click", () => request(teaching.cancel));
+  use.addEventListener("click", () => request(teaching.use, use.dataset.model));
+  element.classList.remove("starting");
+  request(teaching.status);
+}
