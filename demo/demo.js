@@ -3,5 +3,5 @@ import { createBrowserBackend } from "./browser_backend.js";
 import { start } from "./main.js";
 
 const { description } = document.body.dataset;
-start(document.querySelector(".digitnet"), createBrowserBackend(), { description, examples: "examples.png" });
+start(document.body, createBrowserBackend(), { description, examples: "examples.png" });
 navigator.serviceWorker?.register("service_worker.js"); // absent without https, except on localhost
