@@ -148,6 +148,6 @@ def check_tensor(path: Path, name: str, value: Any, expected: Tensor) -> None:
 def _describe(tensor: Any) -> str:
     """Return shape, data type and layout as text, for example "[10] float"."""
     if not isinstance(tensor, Tensor):
-        return "none"
+        return "none" if tensor is None else f"an object of type {type(tensor).__name__}"
     kind = "float" if tensor.dtype in FLOATS else str(tensor.dtype)
     return f"{list(tensor.shape)} {kind} {tensor.layout}".replace("torch.", "").removesuffix(" strided")

@@ -165,7 +165,8 @@ def test_weights_of_another_shape_are_refused(content, path):
         (torch.full((10,), float("nan")), "NaN or infinity in network.dense2.bias"),
         (torch.zeros(10, dtype=torch.complex64), r"got \[10\] complex64"),
         (torch.zeros(10).to_sparse(), "sparse|damaged"),
-        (3, "got none"),
+        (3, "got an object of type int"),
+        (None, "got none"),
     ],
 )
 def test_weights_that_are_not_finite_float_tensors_are_refused(content, path, weight, message):
