@@ -1,6 +1,7 @@
 """The report of a training run: plots and metrics in one directory."""
 
 import json
+import math
 import os
 import platform
 import time
@@ -41,8 +42,8 @@ class TrainingReport(Callback):
         written: The files of this run, and what each shows.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    def __init__(self, directory: str | Path) -> None:
+        self.directory = Path(directory)
         self.epochs: list[dict[str, float]] = []
         self.metrics: dict[str, Any] = {}
         self.written: list[tuple[Path, str]] = []
@@ -195,7 +196,7 @@ class TrainingReport(Callback):
             **{f"test_accuracy_of_{digit}": accuracy for digit, accuracy in enumerate(per_class.tolist())},
             **environment(trainer),
         }
-        write_atomically(self.directory / "metrics.json", json.dumps(self.metrics, indent=2).encode())
+        write_atomically(self.directory / "metrics.json", encode_json(self.metrics))
         self.written.append((self.directory / "metrics.json", "all metrics"))
 
     def _save_figure(self, figure: Figure, name: str, meaning: str) -> None:
@@ -207,15 +208,16 @@ class TrainingReport(Callback):
         """Describe the epoch, the seed and the speed of a run, as the second half of the summary line.
 
         Returns:
-            Text that follows the accuracy, for example " (epoch 5 of 5), seed 0, 60 s of training at 4,500 images/s".
+            Text that follows the accuracy, for example " (epoch 5 of 5), seed 0, 60 s with validation, 4,500 training
+            images/s without it".
         """
         metrics = self.metrics
         text = f" (epoch {metrics['best_epoch']} of {metrics['epochs']})" if "best_epoch" in metrics else ""
         if metrics.get("seed") is not None:
             text += f", seed {metrics['seed']}"
         if "images_per_second" in metrics:
-            speed = f"{metrics['images_per_second']:,.0f} images/s"
-            text += f", {metrics['fit_seconds']:.0f} s of training at {speed}"
+            text += f", {metrics['fit_seconds']:.0f} s with validation, "
+            text += f"{metrics['images_per_second']:,.0f} training images/s without it"
         return text
 
     def _fit_metrics(self) -> dict[str, float]:
@@ -239,6 +241,22 @@ def _labeled_predictions(ink: np.ndarray, labels: np.ndarray, probabilities: np.
         LabeledPrediction(str(index), int(label), Prediction.from_outputs(p, p.argmax(), framed))
         for index, (framed, label, p) in enumerate(zip(ink, labels, probabilities, strict=True))
     ]
+
+
+def encode_json(metrics: dict[str, Any]) -> bytes:
+    """Return metrics as JSON, in which a number that is not finite becomes null.
+
+    Args:
+        metrics: Numbers, strings and None by name.
+
+    Returns:
+        The content of a JSON file.
+    """
+    finite = {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in metrics.items()
+    }
+    return json.dumps(finite, indent=2, allow_nan=False).encode()
 
 
 def environment(trainer: Trainer) -> dict[str, Any]:

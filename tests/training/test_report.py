@@ -28,7 +28,7 @@ def trainer():
 
 @pytest.fixture
 def report(tmp_path):
-    return TrainingReport(tmp_path / "reports")
+    return TrainingReport(str(tmp_path / "reports"))
 
 
 @pytest.fixture
@@ -130,7 +130,19 @@ def test_the_description_names_epoch_seed_and_speed(run_epoch, run_test, report,
     run_epoch(0.25)
     run_epoch(0.5)
     run_test([1], [1])
-    assert report.describe() == " (epoch 1 of 2), seed 7, 8 s of training at 5 images/s"
+    assert report.describe() == " (epoch 1 of 2), seed 7, 8 s with validation, 5 training images/s without it"
+
+
+def test_metrics_that_are_not_finite_are_null_because_json_has_no_infinity(run_test, report, trainer):
+    trainer.callback_metrics = {"test/loss": torch.tensor(float("inf")), "test/accuracy": torch.tensor(float("nan"))}
+    metrics = run_test([1], [1])
+    assert metrics["test_loss"] is None
+    assert metrics["test_accuracy"] is None
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    json.loads((report.directory / "metrics.json").read_text(), parse_constant=refuse)
 
 
 def test_a_run_that_was_only_tested_has_no_curves_and_no_speed(run_test, report):
