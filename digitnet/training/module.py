@@ -18,6 +18,7 @@ from digitnet.errors import ConfigError, DivergedError
 from digitnet.model.calibration import Calibration
 from digitnet.model.network import ConvNet
 
+DEFAULT_DROPOUT = 0.25
 INITIAL_RATE = 0.04  # of the one-cycle schedule, as a fraction of the maximum learning rate
 WARM_UP = 0.25  # fraction of the run in which the learning rate rises
 
@@ -34,11 +35,11 @@ class DigitNet(LightningModule):
         network: Maps ink, float32 (N, 1, 28, 28) in [0, 1], to logits, float32 (N, 10). `ConvNet(dropout)` by default.
         learning_rate: Maximum learning rate, above 0.
         weight_decay: Weight decay of AdamW, at least 0.
-        dropout: Dropout probability of the default network, at least 0 and below 1.
+        dropout: Dropout probability of the default network, at least 0 and below 1. It has no effect on `network`.
         label_smoothing: Fraction of the target that is spread over all digits, at least 0 and below 1.
 
     Raises:
-        ConfigError: If an argument is out of its range, or the network has no parameters to train.
+        ConfigError: If an argument is out of its range or has no effect, or the network has no parameters to train.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class DigitNet(LightningModule):
         network: nn.Module | None = None,
         learning_rate: float = 6e-3,
         weight_decay: float = 1e-2,
-        dropout: float = 0.25,
+        dropout: float = DEFAULT_DROPOUT,
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
@@ -58,7 +59,9 @@ class DigitNet(LightningModule):
             raise ConfigError(f"model.dropout is {dropout}; it must be 0 or more and below 1, for example 0.25")
         if not 0 <= label_smoothing < 1:
             raise ConfigError(f"model.label_smoothing is {label_smoothing}; it must be 0 or more and below 1")
-        self.save_hyperparameters(ignore=["network"])
+        if network is not None and dropout != DEFAULT_DROPOUT:
+            raise ConfigError(f"model.dropout {dropout} has no effect on model.network: set it in the network itself")
+        self.save_hyperparameters(ignore=["network"] if network is None else ["network", "dropout"])
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.label_smoothing = label_smoothing
@@ -70,7 +73,7 @@ class DigitNet(LightningModule):
         self.train_loss = MeanMetric(nan_strategy="disable")
         accuracy = MulticlassAccuracy(NUM_CLASSES, average="micro", ignore_index=-1, validate_args=False)
         self.train_accuracy, self.val_accuracy, self.test_accuracy = accuracy.clone(), accuracy.clone(), accuracy
-        self._steps: list[tuple[Tensor, Tensor, Tensor]] = []  # loss, logits and labels
+        self._metrics_logged = False  # in this epoch
         # Metrics rather than lists, because they are gathered over processes.
         self.val_logits, self.val_labels = CatMetric(nan_strategy="disable"), CatMetric(nan_strategy="disable")
 
@@ -100,34 +103,33 @@ class DigitNet(LightningModule):
         ink, labels = batch
         logits = self(ink)
         loss = self._loss(logits, labels, self.label_smoothing)
-        self._steps.append((loss.detach(), logits.detach(), labels))
+        self.train_loss.update(loss.detach(), torch.full_like(loss, len(labels), dtype=torch.float32))
+        self.train_accuracy.update(logits.detach(), labels)
+        if not self._metrics_logged:
+            self._log_training_metrics()
         interval = self.trainer.log_every_n_steps or math.inf  # type: ignore[attr-defined]  # 0 if nothing is logged
-        steps = self.trainer.global_step + 1  # as Lightning counts them when it decides what to log
-        if steps % interval == 0:
-            self._update_training_metrics()
+        if (self.trainer.global_step + 1) % interval == 0:  # as Lightning counts the steps when it decides what to log
             # A progress bar fetches its values from the device, so the loss is passed to it only if there is one.
             self.log("train/loss_step", loss, prog_bar=self.trainer.progress_bar_callback is not None)
-        if self.trainer.is_last_batch or 0 < self.trainer.max_steps <= steps:
-            self._update_training_metrics()
-            self.log("train/loss", self.train_loss, on_step=False, on_epoch=True, prog_bar=True)
-            self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True, prog_bar=True)
         return loss
 
-    def _update_training_metrics(self) -> None:
-        """Update the metrics of the epoch with the steps since the last call.
+    def _log_training_metrics(self) -> None:
+        """Let Lightning compute the training metrics when the epoch ends, also if that is before its last batch.
 
-        Updating them at each step would reduce the training speed by 1 %, and calling `self.log` twice at each step by
-        6 % (see benchmarks/train_speed.py).
+        Lightning computes a metric that was logged once with all of its updates. Calling `self.log` for both metrics at
+        each step would reduce the training speed by several percent (see docs/benchmarks.md).
         """
-        if self._steps:
-            losses, logits, labels = zip(*self._steps, strict=True)
-            self.train_loss.update(torch.stack(losses), torch.tensor([len(batch) for batch in labels]).to(self.device))
-            self.train_accuracy.update(torch.cat(logits), torch.cat(labels))
-            self._steps.clear()
+        self.log("train/loss", self.train_loss, on_step=False, on_epoch=True, prog_bar=True)
+        self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True, prog_bar=True)
+        self._metrics_logged = True
+
+    def on_train_start(self) -> None:
+        """Log the training metrics at the next step, also in a run that is resumed within an epoch."""
+        self._metrics_logged = False
 
     def on_train_epoch_start(self) -> None:
-        """Discard the steps of an epoch that was not completed, for example because of `max_steps`."""
-        self._steps.clear()
+        """Log the training metrics at the next step."""
+        self._metrics_logged = False
 
     def _loss(self, logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """Return the mean cross-entropy of a batch."""

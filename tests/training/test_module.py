@@ -1,6 +1,7 @@
 import pytest
 import torch
-from lightning import Trainer
+from lightning import Callback, Trainer
+from lightning.pytorch.callbacks import EarlyStopping
 
 from digitnet.data import MNISTDataModule
 from digitnet.errors import ConfigError, DivergedError
@@ -66,6 +67,45 @@ def test_another_network_is_trained(trainer, data):
     trainer.fit(model, data)
     assert not torch.equal(network[1].weight, before)
     assert "network" not in model.hparams
+
+
+class StopAfter(Callback):
+    """End the epoch, as Timer does when the time is over."""
+
+    def __init__(self, batches):
+        self.batches = batches
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if batch_idx + 1 == self.batches:
+            trainer.should_stop = True
+
+
+def test_the_metrics_of_an_epoch_that_ends_before_its_last_batch_are_those_of_its_steps(data, tmp_path, monkeypatch):
+    losses, step = [], DigitNet.training_step
+
+    def recorded(self, batch, batch_idx):
+        losses.append(step(self, batch, batch_idx))
+        return losses[-1]
+
+    monkeypatch.setattr(DigitNet, "training_step", recorded)
+    monitor = EarlyStopping("train/loss", check_on_train_epoch_end=True)  # it requires the metric
+    trainer = Trainer(
+        max_epochs=3, accelerator="cpu", default_root_dir=tmp_path, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, callbacks=[StopAfter(7), monitor],
+    )  # fmt: skip
+    trainer.fit(DigitNet(), data)
+    assert len(losses) == 7
+    mean = torch.stack(losses).mean()  # of batches of one size
+    torch.testing.assert_close(trainer.callback_metrics["train/loss"], mean.detach())
+    assert 0 <= trainer.callback_metrics["train/accuracy"] <= 1
+
+
+def test_dropout_is_refused_with_another_network_and_not_stored_with_it():
+    network = torch.nn.Linear(28, 10)
+    with pytest.raises(ConfigError, match=r"model\.dropout 0\.4 has no effect on model\.network"):
+        DigitNet(network, dropout=0.4)
+    assert "dropout" not in DigitNet(network).hparams
+    assert DigitNet(dropout=0.4).hparams["dropout"] == 0.4
 
 
 def test_outputs_that_are_not_finite_end_the_run(trainer, data):
