@@ -19,7 +19,8 @@ from digitnet.adaptation.data import AdaptationDataModule
 from digitnet.adaptation.module import Score
 from digitnet.console import OptionParser, log_to_stderr
 from digitnet.errors import ConfigError, one_line_errors
-from digitnet.training.cli import MAX_SEED, configure_malloc, filter_warnings
+from digitnet.training.cli import MAX_SEED
+from digitnet.training.runtime import configure_malloc, filter_warnings
 
 
 @one_line_errors()

@@ -1,21 +1,17 @@
 """The command line of train.py: a LightningCLI with digitnet's defaults."""
 
-import atexit
-import ctypes
-import logging
 import os
 import sys
+import sysconfig
 import traceback
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import lightning
 import torch
-import yaml
 from jsonargparse import ArgumentError, Namespace
 from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, ProgressBar
@@ -23,18 +19,20 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+import digitnet
 from digitnet.console import log_to_stderr, track
 from digitnet.data.datamodule import MNISTDataModule
 from digitnet.errors import ConfigError, one_line_errors
 from digitnet.training.callbacks import EpochLog, EpochSeed, ResumeHint
 from digitnet.training.checkpoint import check_resumable
 from digitnet.training.module import DigitNet
-from digitnet.training.option_errors import describe_error
+from digitnet.training.option_errors import config_without_options, describe_error
 from digitnet.training.report import TrainingReport
+from digitnet.training.runtime import prepare_process, started_by_script
 from digitnet.training.summary import summary
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # parameters of mallopt in glibc's malloc.h
 MAX_SEED = 2**32 - 1
+DIGITNET, LIGHTNING, TORCH = (Path(package.__path__[0]) for package in (digitnet, lightning, torch))
 LIGHTNING_CKPT_PATHS = ("best", "last", "hpc")  # words that Lightning resolves to a path
 POSITIVE_OPTIONS = ("accumulate_grad_batches", "check_val_every_n_epoch")  # used as divisors without a check
 TRAINER_DEFAULTS = {
@@ -76,10 +74,7 @@ class TrainingCLI(LightningCLI):
 
     def __init__(self, args: ArgsType = None) -> None:
         log_to_stderr()
-        filter_warnings()
-        configure_malloc()
-        represent_enums()
-        atexit.register(destroy_process_group)
+        prepare_process()
         super().__init__(
             DigitNet,
             MNISTDataModule,
@@ -87,7 +82,7 @@ class TrainingCLI(LightningCLI):
             seed_everything_default=0,
             save_config_kwargs={"overwrite": True},
             parser_kwargs={
-                "prog": "python train.py" if Path(sys.argv[0]).name == "train.py" else "digitnet train",
+                "prog": "python train.py" if started_by_script() else "digitnet train",
                 "usage": "%(prog)s [options]",
                 "description": "Trains digitnet on MNIST and tests it.",
                 "exit_on_error": False,  # raise an exception instead of printing the usage
@@ -138,6 +133,10 @@ class TrainingCLI(LightningCLI):
         try:
             super().parse_arguments(parser, args)
         except ArgumentError as error:
+            if config := config_without_options(sys.argv[1:] if args is None else args):
+                raise ConfigError(
+                    f"config {config} is empty; expected options as --print_config prints them"
+                ) from error
             raise ConfigError(f"{describe_error(error)} (`{parser.prog} --help` lists the options)") from error
         for name in POSITIVE_OPTIONS:
             value = self.config.trainer[name]
@@ -258,10 +257,10 @@ class TrainingCLI(LightningCLI):
 
 @contextmanager
 def invalid_options_as_config_errors() -> Iterator[None]:
-    """Raise ConfigError for the exceptions that Lightning raises for invalid options.
+    """Raise ConfigError for the exceptions with which Lightning refuses options.
 
-    Yields:
-        Nothing.
+    Exceptions of other code keep their traceback, also those that Lightning raises for a wrong call of a callback or
+    network of the user.
 
     Raises:
         ConfigError: With the message of the exception.
@@ -269,10 +268,16 @@ def invalid_options_as_config_errors() -> Iterator[None]:
     try:
         yield
     except (MisconfigurationException, ValueError, RuntimeError) as error:
-        raised_in = traceback.extract_tb(error.__traceback__)[-1].filename
-        if "lightning" not in Path(raised_in).parts:  # for example in a network of the user's
+        files = [Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__)]
+        if not files[-1].is_relative_to(LIGHTNING) or not all(map(_is_known_code, files)):
             raise
         raise ConfigError(str(error)) from error
+
+
+def _is_known_code(file: Path) -> bool:
+    """Return whether a file of a traceback belongs to digitnet, Lightning, torch or Python."""
+    in_python = file.is_relative_to(sysconfig.get_path("stdlib")) and "site-packages" not in file.parts
+    return in_python or any(file.is_relative_to(package) for package in (DIGITNET, LIGHTNING, TORCH))
 
 
 def _has_progress_bar(options: Namespace) -> bool:
@@ -291,52 +296,3 @@ def default_loggers(root: Path) -> list[Logger]:
     """
     tensorboard = TensorBoardLogger(root / "logs", name="tensorboard")
     return [tensorboard, CSVLogger(root / "logs", name="csv", version=tensorboard.version)]
-
-
-def configure_malloc() -> None:
-    """Make glibc reuse the memory of a training step for the next one.
-
-    By default, it returns large blocks to the system and gets them back page by page, which costs 8,000 page
-    faults and a quarter of the CPU time of a step. See mallopt(3). It has no effect on systems without glibc.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt:
-        for parameter, value in [(M_MMAP_THRESHOLD, 2**30), (M_TRIM_THRESHOLD, 2**31 - 1)]:
-            mallopt(parameter, value)
-
-
-def represent_enums() -> None:
-    """Let YAML write members of enumerations as their values.
-
-    The default of an option of Lightning's Timer is one, and config.yaml could not be saved.
-    """
-    yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, member: dumper.represent_data(member.value))
-
-
-def destroy_process_group() -> None:
-    """Close the connections of a distributed run, if there are any, before Python's own clean-up.
-
-    Lightning does so for NCCL only. With gloo, a process then sometimes aborts at its end, because threads of the group
-    still hold tensors: https://github.com/pytorch/pytorch/pull/179291.
-    """
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
-
-
-def filter_warnings() -> None:
-    """Hide messages of Lightning that do not apply to digitnet."""
-    # MNISTDataModule is faster without worker processes.
-    warnings.filterwarnings("ignore", message=".*does not have many workers")
-    # A machine with SLURM can also train without it.
-    warnings.filterwarnings("ignore", message=".*`srun` command is available")
-    # `digitnet train` passes its arguments without the name of the command.
-    warnings.filterwarnings("ignore", message=".*LightningCLI's args parameter is intended")
-    # A second run replaces the checkpoints of the first.
-    warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty")
-    # The data module's sampler evaluates each image once, on any number of devices.
-    warnings.filterwarnings("ignore", message=".*it is recommended to use `Trainer.devices=1")
-    # Lightning's own use of torch.
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")
-    # Lightning's tips.
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
-        logging.getLogger(name).addFilter(lambda record: "Tip:" not in str(record.msg))

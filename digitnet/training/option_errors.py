@@ -1,6 +1,12 @@
 """Messages about invalid options, in one line."""
 
+import argparse
+import os
 import re
+from pathlib import Path
+from typing import Any
+
+import yaml
 
 
 def describe_error(error: Exception) -> str:
@@ -24,6 +30,31 @@ def describe_error(error: Exception) -> str:
         return f"{key[1]}: {'; '.join(problems)}" if key else "; ".join(problems)
     given = re.findall(r"Given value: (.*)", message)[-1]
     return f"{key[1] if key else 'A value'} is {given}; expected {' or '.join(expected)}"
+
+
+def config_without_options(args: Any) -> str | None:
+    """Return the first file of `--config` that is empty, which jsonargparse refuses without its name.
+
+    Args:
+        args: The arguments of the command; nothing is found unless they are a list.
+
+    Returns:
+        The name of the file, or None.
+    """
+    if not isinstance(args, list):
+        return None
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config", action="append", default=[])
+    files = parser.parse_known_args(args)[0].config
+    return next((file for file in files if os.path.exists(file) and _is_empty(Path(file))), None)
+
+
+def _is_empty(file: Path) -> bool:
+    """Return whether a YAML file holds nothing, or comments only."""
+    try:
+        return yaml.safe_load(file.read_bytes()) is None
+    except yaml.YAMLError:
+        return False
 
 
 def _sort_reasons(reasons: list[str]) -> tuple[list[str], list[str]]:

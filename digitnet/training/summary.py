@@ -1,13 +1,14 @@
 """The summary of a training run: its result, the files that it has written, and what to do next."""
 
 import os
-import sys
 from pathlib import Path
 
 from lightning import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from digitnet.model.network import ConvNet
 from digitnet.training.report import TrainingReport
+from digitnet.training.runtime import started_by_script
 
 
 def summary(trainer: Trainer, best: str | None = None) -> str:
@@ -29,7 +30,7 @@ def summary(trainer: Trainer, best: str | None = None) -> str:
     width = max((len(str(_relative(path))) for path, _ in written), default=0)
     files = "".join(f"\n  {_relative(path)!s:{width}}  {meaning}" for path, meaning in written)
     details = "" if report is None else report.describe()
-    return f"\n{result}{details}.\n{files}\n{_next_step(best)}".rstrip()
+    return f"\n{result}{details}.\n{files}\n{_next_step(trainer, best)}".rstrip()
 
 
 def _written_checkpoints(trainer: Trainer) -> list[tuple[Path, str]]:
@@ -58,12 +59,12 @@ def _written_logs(trainer: Trainer) -> list[tuple[Path, str]]:
     return written + [(path, "options of the run") for path in configs if path.is_file()]
 
 
-def _next_step(best: str | None) -> str:
-    """Return how to export a checkpoint, or an empty text if there is none."""
-    if best is None:
+def _next_step(trainer: Trainer, best: str | None) -> str:
+    """Return how to export a checkpoint, or an empty text if there is none or it is of another network."""
+    if best is None or not isinstance(getattr(trainer.lightning_module, "network", None), ConvNet):
         return ""
     path = _relative(Path(best))
-    command = "python export.py" if Path(sys.argv[0]).name == "train.py" else "digitnet export"
+    command = "python export.py" if started_by_script() else "digitnet export"
     options = "" if path == Path("checkpoints/best.ckpt") else f" --checkpoint {path}"
     return f"\nNext: export the model to ONNX: {command}{options}"
 

@@ -8,9 +8,11 @@ import sys
 import pytest
 import torch
 import yaml
+from lightning import Callback
 
 import train
 from digitnet.model.checkpoint import load_model, read_checkpoint
+from digitnet.training.cli import invalid_options_as_config_errors
 from digitnet.training.module import DigitNet
 from tests.conftest import ROOT
 
@@ -197,6 +199,7 @@ BAD = {
     "a logger that is not installed": (["--trainer.logger=WandbLogger"], "wandb"),
     "a network without parameters": (["--model.network=torch.nn.Identity"], "has no parameters to train"),
     "missing config": (["--config=no.yaml"], "no.yaml"),
+    "empty config": (["--config=/dev/null"], "config /dev/null is empty"),
     "missing checkpoint": (["--ckpt_path=no.ckpt"], "No checkpoint no.ckpt"),
     "foreign checkpoint": (["--ckpt_path=README.md"], "README.md is damaged or not a checkpoint"),
     "data_dir is a file": (["--data.data_dir=README.md"], "data_dir is README.md, a file"),
@@ -259,6 +262,26 @@ def test_an_error_in_the_code_of_the_user_keeps_its_traceback(run):
         run("--model.network=tests.training.test_cli.BrokenNetwork")
 
 
+class LogsAVector(Callback):
+    """A callback with a bug that Lightning notices."""
+
+    def on_train_batch_end(self, trainer, pl_module, *_):
+        pl_module.log("mine", torch.ones(3))
+
+
+@pytest.mark.slow
+def test_a_wrong_call_of_lightning_by_the_user_keeps_its_traceback(run):
+    with pytest.raises(ValueError, match="mine"):
+        run("--trainer.callbacks+=tests.training.test_cli.LogsAVector")
+
+
+def test_an_error_in_a_directory_of_the_user_named_lightning_keeps_its_traceback():
+    program = compile("raise ValueError('a bug')", "/home/user/lightning/network.py", "exec")
+    with pytest.raises(ValueError, match="a bug") as caught, invalid_options_as_config_errors():
+        exec(program)
+    assert type(caught.value) is ValueError
+
+
 @pytest.mark.slow
 def test_a_checkpoint_of_a_later_epoch_is_not_called_damaged(run, capsys):
     run("--trainer.max_epochs=3")
@@ -312,7 +335,7 @@ def test_the_process_group_is_destroyed_before_python_ends(tiny_mnist, tmp_path)
 def test_a_training_step_reuses_the_memory_of_the_last_one():
     program = (
         "import resource, torch; from digitnet.training.module import DigitNet; "
-        "from digitnet.training.cli import configure_malloc;"
+        "from digitnet.training.runtime import configure_malloc;"
         "torch.set_num_threads(1); configure_malloc()\n"
         "model, ink = DigitNet(), torch.rand(128, 1, 28, 28)\n"
         "for step in range(8):\n"

@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
+from digitnet.training.module import DigitNet
 from digitnet.training.summary import summary
 
 
@@ -20,7 +21,7 @@ def trainer(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train.py"])
     return SimpleNamespace(
         callback_metrics={"test/accuracy": torch.tensor(0.98766)}, fast_dev_run=0, callbacks=[],
-        checkpoint_callbacks=[], loggers=[], default_root_dir=str(tmp_path),
+        checkpoint_callbacks=[], loggers=[], default_root_dir=str(tmp_path), lightning_module=DigitNet(),
     )  # fmt: skip
 
 
@@ -80,6 +81,11 @@ def test_the_next_step_names_a_checkpoint_that_is_not_the_default_one(trainer, m
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert summary(trainer, best).endswith(f": python export.py --checkpoint {best}")
+
+
+def test_another_network_has_no_next_step_because_export_takes_convnet_only(trainer):
+    trainer.lightning_module = DigitNet(torch.nn.Linear(28, 10))
+    assert "Next" not in summary(trainer, add_checkpoint(trainer, "checkpoints/best.ckpt"))
 
 
 def test_without_a_checkpoint_there_is_no_next_step(trainer):
