@@ -24,9 +24,10 @@ EVALUATION_BATCH_SIZE = 500
 class MNISTDataModule(LightningDataModule):
     """MNIST for training, validation and test, with synthetic images and images from a directory for training.
 
-    A batch has ink, float32 (N, 1, 28, 28) in [0, 1] with 0 = blank, and labels, int64 (N,): 0 to 9, or -1 for a
-    non-digit. All images are in memory as uint8, on the device of the trainer. Without worker processes, batches are
-    faster than with them, because a batch is copied by one indexing operation.
+    After its transfer to the device, a batch has ink, float32 (N, 1, 28, 28) in [0, 1] with 0 = blank, and labels,
+    int64 (N,): 0 to 9, or -1 for a non-digit. The data loaders yield images as uint8 (N, 28, 28) instead, so pass the
+    data module, not its data loaders, to a Trainer. All images are in memory as uint8, on the device of the trainer.
+    Without worker processes, batches are faster than with them, because a batch is copied by one indexing operation.
 
     Args:
         data_dir: Directory with MNIST/raw, to which MNIST is downloaded if it is missing.
