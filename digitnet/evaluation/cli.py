@@ -34,10 +34,13 @@ MIN_WIDTH = 100  # columns of a table that is not printed to a terminal
 
 @one_line_errors()
 def main(args: list[str] | None = None) -> None:
-    """Run the command and exit with 0, with 1 if an image could not be decoded, or with 2 for invalid options.
+    """Run the command.
 
     Args:
         args: Command-line arguments, `sys.argv[1:]` by default.
+
+    Raises:
+        SystemExit: Always, with the exit status: 0, 1 if an image could not be decoded, 2 for invalid options.
     """
     log_to_stderr()
     options = build_parser().parse_args(args)
@@ -50,7 +53,11 @@ def main(args: list[str] | None = None) -> None:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command's options."""
+    """Build the parser of the command's options.
+
+    Returns:
+        The parser.
+    """
     parser = OptionParser(
         prog="digitnet evaluate",
         description="Measures the accuracy on images in directories 0/ to 9/, or on corrupted images of MNIST.",

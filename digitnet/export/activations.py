@@ -176,7 +176,11 @@ def main(args: list[str] | None = None) -> None:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command's options."""
+    """Build the parser of the command's options.
+
+    Returns:
+        The parser.
+    """
     parser = OptionParser(
         prog="python -m digitnet.export.activations",
         description="Exports the network with its activations as outputs; with it, the sketchpad explains predictions.",

@@ -31,7 +31,11 @@ def main(args: list[str] | None = None) -> None:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command's options."""
+    """Build the parser of the command's options.
+
+    Returns:
+        The parser.
+    """
     parser = OptionParser(
         prog="digitnet export", description="Exports a checkpoint as one ONNX file that takes raw images of any size."
     )

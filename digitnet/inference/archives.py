@@ -1,4 +1,4 @@
-"""Images in tar files and arrays (.npy, .npz, IDX), read from front to end."""
+"""Images in tar files and arrays (.npy, .npz, IDX), read sequentially."""
 
 import gzip
 import lzma
@@ -32,12 +32,26 @@ BinaryFile = IO[bytes] | gzip.GzipFile
 
 
 def is_tar(name: str) -> bool:
-    """Return whether a file name is that of a tar file."""
+    """Return whether a file name is that of a tar file.
+
+    Args:
+        name: Name or path of a file, which need not exist.
+
+    Returns:
+        Whether its suffix is .tar, .tar.gz, .tgz, .tar.bz2 or .tar.xz, in any case.
+    """
     return name.lower().endswith(TAR_SUFFIXES)
 
 
 def is_array(name: str) -> bool:
-    """Return whether a file name is that of an array."""
+    """Return whether a file name is that of an array.
+
+    Args:
+        name: Name or path of a file, which need not exist.
+
+    Returns:
+        Whether it ends with .npz, .npy, -ubyte or -ubyte.gz, in any case.
+    """
     return name.lower().endswith(ARRAY_SUFFIXES)
 
 

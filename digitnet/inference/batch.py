@@ -1,8 +1,8 @@
 """Batch inference: chunks of images are decoded and classified on all cores, with results in order.
 
-Arrays are classified in threads, because the network releases Python's global lock. Opening and decoding small files
-does not release it enough, so files are classified in processes. loky manages them: unlike concurrent.futures, it does
-not import the main script again, so the script needs no `if __name__ == "__main__"`.
+Arrays are classified in threads, because the network releases the global interpreter lock (GIL). Opening and decoding
+small files does not release it enough, so files are classified in processes. loky manages them: unlike
+concurrent.futures, it does not import the main script again, so the script needs no `if __name__ == "__main__"`.
 """
 
 import os
@@ -33,8 +33,8 @@ from digitnet.inference.classifier import DigitClassifier, Prediction
 from digitnet.inference.images import ImageLike, batch_size, batches_by_shape, load_image
 
 MAX_DECODED_BYTES = 2**24  # of images that are held in memory to be classified together
-PARENT_CHECK_SECONDS = 0.5  # after which a worker notices that its parent was killed
-START_SECONDS = 0.01  # for which a worker is busy while the others start
+PARENT_CHECK_SECONDS = 0.5  # how often a worker checks its parent
+START_SECONDS = 0.01  # how long a worker pauses, so that the others get tasks
 MIN_FILES_FOR_PROCESSES = 512  # starting processes takes longer than classifying fewer files in threads
 
 
@@ -58,7 +58,14 @@ class ChunkPredictions:
 
     @classmethod
     def empty(cls, names: list[str]) -> "ChunkPredictions":
-        """Return predictions in which every image is still rejected."""
+        """Create placeholder predictions: rejected, probabilities 0.
+
+        Args:
+            names: The name of each of the N images.
+
+        Returns:
+            Labels of -1, and probabilities and framed images of 0.
+        """
         count = len(names)
         return cls(
             names,
@@ -68,12 +75,23 @@ class ChunkPredictions:
         )
 
     def prediction(self, index: int) -> Prediction:
-        """Return the prediction for one image."""
+        """Return the prediction for one image.
+
+        Args:
+            index: The index of the image in the chunk, at least 0 and below N.
+
+        Returns:
+            The prediction.
+        """
         return Prediction.from_outputs(self.probabilities[index], self.labels[index], self.framed[index])
 
 
 def available_cores() -> int:
-    """Return the number of CPU cores that this process may use."""
+    """Count the CPU cores that this process may use.
+
+    Returns:
+        A number of at least 1.
+    """
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

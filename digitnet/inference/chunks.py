@@ -26,5 +26,12 @@ class Chunk:
     images: list[ImageLike | ImageError] | np.ndarray
 
     def after(self, count: int) -> "Chunk":
-        """Return the chunk without its first `count` images."""
+        """Return the rest of the chunk.
+
+        Args:
+            count: Number of images to leave out at the start, at least 0.
+
+        Returns:
+            A chunk without its first `count` images.
+        """
         return Chunk(self.names[count:], self.images[count:])

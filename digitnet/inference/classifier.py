@@ -165,7 +165,7 @@ class DigitClassifier:
         return probabilities, labels, framed
 
     def _check_contract(self) -> None:
-        """Raise ModelError unless the model has the inputs and outputs of digitnet's."""
+        """Raise ModelError unless the model has the inputs and outputs of a digitnet model."""
         inputs = {entry.name: entry.type for entry in self._session.get_inputs()}
         outputs = {entry.name for entry in self._session.get_outputs()}
         if inputs != {INPUT_NAME: INPUT_TYPE} or not outputs >= set(OUTPUTS):
@@ -178,16 +178,20 @@ class DigitClassifier:
                 probabilities, label, framed = self.run(np.zeros(shape, np.uint8))
                 types = [(output.dtype.name, output.shape) for output in (probabilities, label, framed)]
             except Exception as error:  # onnxruntime's own
-                raise ModelError(f"{self.path} is another model: it cannot classify images {shape}") from error
+                raise ModelError(f"{self.path} is not a digitnet model: it cannot classify images {shape}") from error
             count = shape[0]
             expected = [("float32", (count, NUM_CLASSES)), ("int32", (count,))]
             expected.append(("float32", (count, IMAGE_SIZE, IMAGE_SIZE)))
             if types != expected or not np.isfinite(probabilities).all():
-                raise ModelError(f"{self.path} is another model: expected outputs {expected}, got {types}")
+                raise ModelError(f"{self.path} is not a digitnet model: expected outputs {expected}, got {types}")
 
 
 def released_model_path() -> Path:
-    """Return the path of the released model, in the installed package or in the clone."""
+    """Return the path of the released model.
+
+    Returns:
+        The ONNX file in the installed package or, if that has none, in the clone.
+    """
     package = Path(__file__).parents[1]
     installed = package / "release" / "digitnet.onnx"
     return installed if installed.exists() else package.parent / "checkpoints" / "release" / "digitnet.onnx"

@@ -21,10 +21,13 @@ MAX_THREADS = 1024
 
 @one_line_errors()
 def main(args: list[str] | None = None) -> None:
-    """Run the command and exit with 0, with 1 if an image could not be decoded, or with 2 for invalid options.
+    """Run the command.
 
     Args:
         args: Command-line arguments, `sys.argv[1:]` by default.
+
+    Raises:
+        SystemExit: Always, with the exit status: 0, 1 if an image could not be decoded, 2 for invalid options.
     """
     options = build_parser().parse_args(args)
     check_threads(options.threads)
@@ -32,7 +35,11 @@ def main(args: list[str] | None = None) -> None:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command's options."""
+    """Build the parser of the command's options.
+
+    Returns:
+        The parser.
+    """
     parser = OptionParser(prog="digitnet predict", description="Predicts which digit each image shows.")
     parser.add_argument(
         "inputs",

@@ -60,7 +60,16 @@ def to_columns(predictions: ChunkPredictions, probabilities: bool) -> Columns:
 
 
 def to_table(predictions: ChunkPredictions, probabilities: bool) -> str:
-    """Return predictions as lines of label, confidence and name; images that could not be decoded are left out."""
+    """Return predictions as lines of label, confidence and name.
+
+    Args:
+        predictions: The predictions for one chunk of images.
+        probabilities: Whether to include the probabilities of all digits.
+
+    Returns:
+        One line for each image that was decoded, for example "7   99.98%  a.png"; the label is "-" if the image was
+        rejected.
+    """
     lines = []
     for index, name in enumerate(predictions.names):
         if index not in predictions.errors:
@@ -100,12 +109,27 @@ def to_rich_table(predictions: ChunkPredictions, probabilities: bool, header: bo
 
 
 def csv_header(probabilities: bool) -> str:
-    """Return the header line of the CSV format."""
+    """Return the header line of the CSV format.
+
+    Args:
+        probabilities: Whether to include the probabilities of all digits.
+
+    Returns:
+        One line of text with its line break.
+    """
     return ",".join(column_names(probabilities)) + "\n"
 
 
 def to_csv(predictions: ChunkPredictions, probabilities: bool) -> str:
-    """Return predictions as CSV records without a header."""
+    """Return predictions as CSV records without a header.
+
+    Args:
+        predictions: The predictions for one chunk of images.
+        probabilities: Whether to include the probabilities of all digits.
+
+    Returns:
+        One record for each image, with the columns of `to_columns`; None is an empty field.
+    """
     text = io.StringIO()
     # Before Python 3.13, the csv module does not quote a carriage return, which other programs take for a line end.
     has_returns = any("\r" in name for name in predictions.names)
@@ -115,7 +139,16 @@ def to_csv(predictions: ChunkPredictions, probabilities: bool) -> str:
 
 
 def to_json(predictions: ChunkPredictions, probabilities: bool) -> str:
-    """Return predictions as JSON lines; only images that could not be decoded have an error."""
+    """Return predictions as JSON lines.
+
+    Args:
+        predictions: The predictions for one chunk of images.
+        probabilities: Whether to include the probabilities of all digits.
+
+    Returns:
+        One object per line for each image, with the keys "file", "label" and "confidence", "probabilities" if
+        requested, and "error" only if the image could not be decoded.
+    """
     columns = to_columns(predictions, probabilities)
     if probabilities:
         by_digit = [columns.pop(name) for name in PROBABILITY_COLUMNS]

@@ -76,7 +76,14 @@ def batches_by_shape(images: Sequence[np.ndarray]) -> Iterator[tuple[list[int], 
 
 
 def batch_size(image: np.ndarray) -> int:
-    """Return how many images like this one are classified together, 1 to 64."""
+    """Return how many images like this one are classified together.
+
+    Args:
+        image: Uint8 (H, W, C).
+
+    Returns:
+        A number from 1 to 64: images of about 4 MB in total.
+    """
     return max(1, min(MAX_BATCH_SIZE, MAX_BATCH_BYTES // image.size))
 
 

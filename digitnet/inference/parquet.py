@@ -65,7 +65,11 @@ class ParquetWriter(Writer):
         self.failed += len(table) - table["error"].null_count
 
     def write(self, predictions: ChunkPredictions) -> None:
-        """Buffer the records of a chunk, and write a file as soon as there are 100,000."""
+        """Buffer the records of a chunk, and write a file as soon as there are 100,000.
+
+        Args:
+            predictions: The predictions for one chunk of images.
+        """
         columns = to_columns(predictions, self.probabilities)
         # Names of files may be invalid UTF-8.
         columns["file"] = [name.encode(errors="replace").decode() for name in predictions.names]

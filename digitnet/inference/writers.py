@@ -36,7 +36,11 @@ class Writer(ABC):
 
     @abstractmethod
     def write(self, predictions: ChunkPredictions) -> None:
-        """Write the records of a chunk."""
+        """Write the records of a chunk.
+
+        Args:
+            predictions: The predictions for one chunk of images.
+        """
 
     def complete(self) -> None:  # noqa: B027  # not all writers have something to do
         """Complete the output after the last record."""
@@ -59,19 +63,23 @@ class StdoutWriter(Writer):
     """Write to the standard output.
 
     Args:
-        form: "table", "csv" or "json".
+        output_format: "table", "csv" or "json".
         probabilities: Whether to write the probabilities of all digits.
     """
 
-    def __init__(self, form: str, probabilities: bool) -> None:
-        self.format, self.probabilities = TEXT_FORMATS[form], probabilities
+    def __init__(self, output_format: str, probabilities: bool) -> None:
+        self.to_text, self.probabilities = TEXT_FORMATS[output_format], probabilities
         _use_utf8()
-        if form == "csv":
+        if output_format == "csv":
             sys.stdout.write(csv_header(probabilities))
 
     def write(self, predictions: ChunkPredictions) -> None:
-        """Write the records of a chunk."""
-        sys.stdout.write(self.format(predictions, self.probabilities))
+        """Write the records of a chunk.
+
+        Args:
+            predictions: The predictions for one chunk of images.
+        """
+        sys.stdout.write(self.to_text(predictions, self.probabilities))
         sys.stdout.flush()
 
 
@@ -89,7 +97,11 @@ class TerminalWriter(Writer):
         self.console, self.probabilities, self.header = Console(), probabilities, True
 
     def write(self, predictions: ChunkPredictions) -> None:
-        """Print the rows of a chunk, under a header if it is the first one."""
+        """Print the rows of a chunk, under a header if it is the first one.
+
+        Args:
+            predictions: The predictions for one chunk of images.
+        """
         self.console.print(to_rich_table(predictions, self.probabilities, self.header))
         self.header = False
 
@@ -101,7 +113,7 @@ class TextWriter(Writer):
 
     Args:
         path: The file to write.
-        form: "csv" or "json".
+        output_format: "csv" or "json".
         probabilities: Whether to write the probabilities of all digits.
         resume: Whether to append to an existing PATH.part.
 
@@ -109,10 +121,10 @@ class TextWriter(Writer):
         ConfigError: If PATH.part requires `resume` or other options, or `resume` is true and PATH is complete.
     """
 
-    def __init__(self, path: Path, form: str, probabilities: bool, resume: bool) -> None:
+    def __init__(self, path: Path, output_format: str, probabilities: bool, resume: bool) -> None:
         self.path, self.partial = path, path.with_name(path.name + ".part")
-        self.form, self.format, self.probabilities = form, TEXT_FORMATS[form], probabilities
-        self.header = csv_header(probabilities) if form == "csv" else ""
+        self.output_format, self.to_text, self.probabilities = output_format, TEXT_FORMATS[output_format], probabilities
+        self.header = csv_header(probabilities) if output_format == "csv" else ""
         path.parent.mkdir(parents=True, exist_ok=True)
         if self.partial.exists():
             if not resume:
@@ -150,7 +162,7 @@ class TextWriter(Writer):
         record, quotes = b"", 0
         for line in lines:
             record += line
-            quotes += line.count(b'"') if self.form == "csv" else 0
+            quotes += line.count(b'"') if self.output_format == "csv" else 0
             if line.endswith(b"\n") and quotes % 2 == 0:
                 yield record
                 record, quotes = b"", 0
@@ -162,29 +174,36 @@ class TextWriter(Writer):
 
     def _has_error(self, record: bytes) -> bool:
         """Return whether a record has an error."""
-        if self.form == "csv":
+        if self.output_format == "csv":
             return not record.endswith((b",\n", b',""\n'))
         return b', "error": "' in record
 
     def _name_in(self, record: str) -> str:
         """Return the name of the image in a record, or raise ConfigError if it is not a record of this run."""
         try:
-            if self.form == "csv":
+            if self.output_format == "csv":
                 return next(csv.reader(io.StringIO(record, newline="")))[0]
             values = json.loads(record)
             name, same = str(values["file"]), ("probabilities" in values) == self.probabilities
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(
-                f"{self.partial} is damaged or not {self.form}: its last line is {record[:80]!r}"
+                f"{self.partial} is damaged or not {self.output_format}: its last line is {record[:80]!r}"
             ) from error
         if not same:
             raise ConfigError(f"{self.partial} has other columns than this run; use the options of the first run")
         return name
 
     def write(self, predictions: ChunkPredictions) -> None:
-        """Write and flush the records of a chunk, so that they survive a kill."""
+        """Write and flush the records of a chunk, so that they survive a kill.
+
+        Args:
+            predictions: The predictions for one chunk of images.
+
+        Raises:
+            OSError: If the records cannot be written, for example because the disk is full.
+        """
         try:
-            self.file.write(self.format(predictions, self.probabilities))
+            self.file.write(self.to_text(predictions, self.probabilities))
             self.file.flush()
         except OSError as error:
             kept = f"{error.strerror}. The output so far is kept: complete it with --resume"
@@ -208,12 +227,12 @@ def _use_utf8() -> None:
         sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
 
 
-def open_writer(path: Path | None, form: str, probabilities: bool, resume: bool) -> Writer:
+def open_writer(path: Path | None, output_format: str, probabilities: bool, resume: bool) -> Writer:
     """Open the output of a run.
 
     Args:
         path: The file to write, for Parquet a directory; None for the standard output.
-        form: "table", "csv", "json" or "parquet".
+        output_format: "table", "csv", "json" or "parquet".
         probabilities: Whether to write the probabilities of all digits.
         resume: Whether to complete an interrupted output.
 
@@ -224,26 +243,26 @@ def open_writer(path: Path | None, form: str, probabilities: bool, resume: bool)
         ConfigError: If the options exclude each other, or an existing output does not fit them.
     """
     if path is None:
-        if form == "parquet" or resume:
+        if output_format == "parquet" or resume:
             what = "--resume completes a file" if resume else "--format parquet writes a directory of files"
             raise ConfigError(f"{what}; name it: --output NAME")
         if sys.stdout is None:
             raise ConfigError("The standard output is closed; name a file to write: --output NAME")
         return (
             TerminalWriter(probabilities)
-            if form == "table" and sys.stdout.isatty()
-            else StdoutWriter(form, probabilities)
+            if output_format == "table" and sys.stdout.isatty()
+            else StdoutWriter(output_format, probabilities)
         )
-    if form == "table":
+    if output_format == "table":
         raise ConfigError("expected --format csv, json or parquet with --output, got table, which is for terminals")
-    if path.exists() and not (path.is_dir() if form == "parquet" else path.is_file()):
-        expected = "a directory" if form == "parquet" else "a regular file"
-        raise ConfigError(f"expected {expected} as --output with --format {form}, got {path}, which is not")
-    if form == "parquet":
+    if path.exists() and not (path.is_dir() if output_format == "parquet" else path.is_file()):
+        expected = "a directory" if output_format == "parquet" else "a regular file"
+        raise ConfigError(f"expected {expected} as --output with --format {output_format}, got {path}, which is not")
+    if output_format == "parquet":
         from digitnet.inference.parquet import ParquetWriter
 
         return ParquetWriter(path, probabilities, resume)
-    return TextWriter(path, form, probabilities, resume)
+    return TextWriter(path, output_format, probabilities, resume)
 
 
 def skip_written(chunks: Iterable[Chunk], writer: Writer) -> Iterator[Chunk]:

@@ -80,7 +80,7 @@ def foreign_model() -> bytes:
         (b"", "damaged or not an ONNX model"),
         (b"text", "damaged or not an ONNX model"),
         (digitnet.DigitClassifier().path.read_bytes()[:100_000], "damaged or not an ONNX model"),
-        (other_shapes(), "is another model: expected outputs"),
+        (other_shapes(), "is not a digitnet model: expected outputs"),
         (foreign_model(), "some.onnx with input {'a': 'tensor\\(float\\)'}"),
     ],
 )
