@@ -73,7 +73,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--mistakes", type=Path, default=Path("mistakes.png"),
         help="image of the most confident mistakes (default: mistakes.png)",
     )  # fmt: skip
-    parser.add_argument("--robustness", action="store_true", help="evaluate on MNIST's test set with 23 corruptions")
+    parser.add_argument(
+        "--robustness",
+        action="store_true",
+        help="evaluate on MNIST's test images with 22 corruptions, and on clean pages",
+    )
     parser.add_argument("--data-dir", default="data", help="where MNIST is stored or downloaded to (default: data)")
     add_model_options(parser)
     return parser

@@ -62,18 +62,42 @@ def _signs(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def shot_noise(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the images with Poisson noise of at most three photons per pixel."""
+    """Add Poisson noise of at most three photons per pixel.
+
+    Args:
+        ink: Framed digits, uint8 (N, 28, 28), bright on black.
+        rng: Source of the random numbers.
+
+    Returns:
+        Uint8 (N, 28, 28), bright on black.
+    """
     return to_uint8(rng.poisson(ink / 255 * 3) / 3)
 
 
 def impulse_noise(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the images with 17 % of the pixels black or white."""
-    chance = rng.random(ink.shape)
-    return np.where(chance < 0.085, 255, np.where(chance < 0.17, 0, ink)).astype(np.uint8)
+    """Replace 17 % of the pixels by black or white.
+
+    Args:
+        ink: Framed digits, uint8 (N, 28, 28), bright on black.
+        rng: Source of the random numbers.
+
+    Returns:
+        Uint8 (N, 28, 28), bright on black.
+    """
+    noise = rng.random(ink.shape)
+    return np.where(noise < 0.085, 255, np.where(noise < 0.17, 0, ink)).astype(np.uint8)
 
 
 def glass_blur(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the images as through frosted glass: blurred, with neighboring pixels swapped twice, and blurred again."""
+    """Simulate frosted glass: blur, swap neighboring pixels twice, and blur again.
+
+    Args:
+        ink: Framed digits, uint8 (N, 28, 28), bright on black.
+        rng: Source of the random numbers.
+
+    Returns:
+        Uint8 (N, 28, 28), bright on black.
+    """
     images = _blur(ink / 255, 0.7)
     for _ in range(2):
         for y in range(IMAGE_SIZE - 1, 1, -1):
@@ -86,7 +110,15 @@ def glass_blur(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def motion_blur(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the images blurred over 21 pixels along a direction up to 45 degrees from the horizontal."""
+    """Blur over 21 pixels along a direction up to 45 degrees from the horizontal.
+
+    Args:
+        ink: Framed digits, uint8 (N, 28, 28), bright on black.
+        rng: Source of the random numbers.
+
+    Returns:
+        Uint8 (N, 28, 28), bright on black.
+    """
     angles = rng.uniform(-np.pi / 4, np.pi / 4, len(ink))
     weights = np.exp(-(np.arange(21) ** 2) / (2 * 3**2))
     ys, xs = np.mgrid[:IMAGE_SIZE, :IMAGE_SIZE]
@@ -99,31 +131,71 @@ def motion_blur(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def shear(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the images sheared by 0.4 in either direction."""
+    """Shear each image by 0.4 in either direction.
+
+    Args:
+        ink: Framed digits, uint8 (N, 28, 28), bright on black.
+        rng: Source of the random numbers.
+
+    Returns:
+        Uint8 (N, 28, 28), bright on black.
+    """
     amount = _signs(ink, rng) * 0.4
     ones, zeros = np.ones(len(ink)), np.zeros(len(ink))
     return _transform(ink, np.stack([ones, np.sin(amount), zeros, np.cos(amount)], 1).reshape(-1, 2, 2))
 
 
 def scale(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the images at 70 % of their size."""
+    """Reduce the images to 70 % of their size.
+
+    Args:
+        ink: Framed digits, uint8 (N, 28, 28), bright on black.
+        rng: Unused.
+
+    Returns:
+        Uint8 (N, 28, 28), bright on black.
+    """
     return _transform(ink, np.tile(np.eye(2) / 0.7, (len(ink), 1, 1)))
 
 
 def rotate(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the images rotated by 0.4 radians in either direction."""
+    """Rotate each image by 0.4 radians in either direction.
+
+    Args:
+        ink: Framed digits, uint8 (N, 28, 28), bright on black.
+        rng: Source of the random numbers.
+
+    Returns:
+        Uint8 (N, 28, 28), bright on black.
+    """
     angles = _signs(ink, rng) * 0.4
     cos, sin = np.cos(angles), np.sin(angles)
     return _transform(ink, np.stack([cos, -sin, sin, cos], 1).reshape(-1, 2, 2))
 
 
 def brightness(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the images with their brightness increased by 0.5."""
+    """Increase the brightness by 0.5 of the range.
+
+    Args:
+        ink: Framed digits, uint8 (N, 28, 28), bright on black.
+        rng: Unused.
+
+    Returns:
+        Uint8 (N, 28, 28), bright on black.
+    """
     return to_uint8(ink / 255 + 0.5)
 
 
 def translate(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the images translated by three pixels along each axis."""
+    """Translate each image by three pixels along each axis.
+
+    Args:
+        ink: Framed digits, uint8 (N, 28, 28), bright on black.
+        rng: Source of the random numbers.
+
+    Returns:
+        Uint8 (N, 28, 28), bright on black.
+    """
     moved = np.zeros_like(ink)
     for index, (dy, dx) in enumerate(rng.choice([-3, 3], (len(ink), 2))):
         kept = ink[index, max(dy, 0) : IMAGE_SIZE + min(dy, 0), max(dx, 0) : IMAGE_SIZE + min(dx, 0)]
@@ -132,7 +204,15 @@ def translate(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def stripe(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the images with their left and right quarters inverted."""
+    """Invert the left and the right quarter.
+
+    Args:
+        ink: Framed digits, uint8 (N, 28, 28), bright on black.
+        rng: Unused.
+
+    Returns:
+        Uint8 (N, 28, 28), bright on black.
+    """
     striped = ink.copy()
     for outer in (slice(0, 7), slice(21, 28)):
         striped[:, :, outer] = 255 - striped[:, :, outer]
@@ -140,7 +220,15 @@ def stripe(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def fog(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the images mixed with three parts of fractal fog."""
+    """Mix one part of the image with three parts of fractal fog.
+
+    Args:
+        ink: Framed digits, uint8 (N, 28, 28), bright on black.
+        rng: Source of the random numbers.
+
+    Returns:
+        Uint8 (N, 28, 28), bright on black.
+    """
     side = 256  # pixels; the image is covered by a corner of the fog
     cloud = np.zeros((len(ink), side, side), np.float32)
     for octave in range(9):
@@ -155,7 +243,15 @@ def fog(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def spatter(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the images with drops of mud."""
+    """Add drops of mud.
+
+    Args:
+        ink: Framed digits, uint8 (N, 28, 28), bright on black.
+        rng: Source of the random numbers.
+
+    Returns:
+        Uint8 (N, 28, 28), bright on black.
+    """
     drops = _blur(rng.normal(0.65, 0.3, ink.shape), 1) > 0.65
     mud = _blur(drops.astype(float), 1.5)
     mud[mud < 0.8] = 0
@@ -173,7 +269,15 @@ def _line(start_x: np.ndarray, start_y: np.ndarray, stop_x: np.ndarray, stop_y: 
 
 
 def dotted_line(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the images with a dotted line from the left to the right edge."""
+    """Add a dotted line from the left to the right edge.
+
+    Args:
+        ink: Framed digits, uint8 (N, 28, 28), bright on black.
+        rng: Source of the random numbers.
+
+    Returns:
+        Uint8 (N, 28, 28), bright on black.
+    """
     start, stop = rng.integers(0, 27, (2, len(ink))).astype(float)
     line = _line(np.zeros(len(ink)), start, np.full(len(ink), 27.0), stop)
     line[:, :, np.arange(IMAGE_SIZE) // 2 % 2 == 0] = 0
@@ -181,7 +285,15 @@ def dotted_line(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def zigzag(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the images with a zigzag line."""
+    """Add a zigzag line.
+
+    Args:
+        ink: Framed digits, uint8 (N, 28, 28), bright on black.
+        rng: Source of the random numbers.
+
+    Returns:
+        Uint8 (N, 28, 28), bright on black.
+    """
     start_y = rng.integers(0, 27, len(ink)).astype(float)
     rise = rng.integers(-5, 5, len(ink))
     angle = np.arctan(rise / 23)
@@ -201,7 +313,15 @@ def zigzag(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def canny_edges(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the edges of the images, found by a Canny edge detector."""
+    """Replace the images by their edges, found by a Canny edge detector.
+
+    Args:
+        ink: Framed digits, uint8 (N, 28, 28), bright on black.
+        rng: Unused.
+
+    Returns:
+        Uint8 (N, 28, 28), bright on black.
+    """
     smooth = np.pad(_blur(ink / 255, 1), ((0, 0), (1, 1), (1, 1)), "edge")
     rows = smooth[:, :-2] + 2 * smooth[:, 1:-1] + smooth[:, 2:]  # Sobel's operator
     columns = smooth[:, :, :-2] + 2 * smooth[:, :, 1:-1] + smooth[:, :, 2:]

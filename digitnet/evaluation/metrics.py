@@ -96,7 +96,14 @@ def confusion_matrix(labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
 
 
 def count_confusion(predictions: Sequence[LabeledPrediction]) -> np.ndarray:
-    """Return the confusion matrix of labeled predictions, int64 (10, 11); see `confusion_matrix`."""
+    """Return the confusion matrix of labeled predictions.
+
+    Args:
+        predictions: The labeled predictions, possibly none.
+
+    Returns:
+        Counts, int64 (10, 11); see `confusion_matrix`.
+    """
     labels = [labeled.label for labeled in predictions]
     predicted = [REJECTED if labeled.prediction.label is None else labeled.prediction.label for labeled in predictions]
     return confusion_matrix(np.array(labels, np.int64), np.array(predicted, np.int64))

@@ -32,12 +32,28 @@ def _write(strokes: np.ndarray, paper: np.ndarray, rng: np.random.Generator) -> 
 
 
 def clean(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return pages with nothing but the digit."""
+    """Draw pages with nothing but the digit.
+
+    Args:
+        ink: Framed digits, uint8 (N, 28, 28), bright on black.
+        rng: Source of the random numbers.
+
+    Returns:
+        Grayscale pages, uint8 (N, 160, 160), dark on bright.
+    """
     return _write(*_draw_pages(ink, rng), rng)
 
 
 def specks(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return pages with one to five specks."""
+    """Draw pages with one to five specks.
+
+    Args:
+        ink: Framed digits, uint8 (N, 28, 28), bright on black.
+        rng: Source of the random numbers.
+
+    Returns:
+        Grayscale pages, uint8 (N, 160, 160), dark on bright.
+    """
     strokes, paper = _draw_pages(ink, rng)
     ys, xs = np.mgrid[:PAGE_SIZE, :PAGE_SIZE]
     for page in strokes:
@@ -48,7 +64,7 @@ def specks(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _rule(ink: np.ndarray, rng: np.random.Generator, slopes: np.ndarray) -> np.ndarray:
-    """Return pages with rules of the given slopes, (N,)."""
+    """Return pages with ruled lines of the given slopes, (N,)."""
     strokes, paper = _draw_pages(ink, rng)
     ys, xs = np.mgrid[:PAGE_SIZE, :PAGE_SIZE]
     for page, slope in zip(paper, slopes, strict=True):
@@ -58,17 +74,41 @@ def _rule(ink: np.ndarray, rng: np.random.Generator, slopes: np.ndarray) -> np.n
 
 
 def ruled(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return pages with horizontal rules."""
+    """Draw pages with horizontal ruled lines.
+
+    Args:
+        ink: Framed digits, uint8 (N, 28, 28), bright on black.
+        rng: Source of the random numbers.
+
+    Returns:
+        Grayscale pages, uint8 (N, 160, 160), dark on bright.
+    """
     return _rule(ink, rng, np.zeros(len(ink)))
 
 
 def ruled_askew(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return pages with rules that are not exactly horizontal."""
+    """Draw pages with ruled lines that are not exactly horizontal.
+
+    Args:
+        ink: Framed digits, uint8 (N, 28, 28), bright on black.
+        rng: Source of the random numbers.
+
+    Returns:
+        Grayscale pages, uint8 (N, 160, 160), dark on bright.
+    """
     return _rule(ink, rng, rng.normal(0, 0.03, len(ink)))
 
 
 def dark_edge(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return pages with a dark table visible at one edge."""
+    """Draw pages with a dark table visible at one edge.
+
+    Args:
+        ink: Framed digits, uint8 (N, 28, 28), bright on black.
+        rng: Source of the random numbers.
+
+    Returns:
+        Grayscale pages, uint8 (N, 160, 160), dark on bright.
+    """
     strokes, paper = _draw_pages(ink, rng)
     ys, xs = np.mgrid[:PAGE_SIZE, :PAGE_SIZE]
     for page in paper:
@@ -78,7 +118,15 @@ def dark_edge(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def framed_page(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return pages with a dark table visible at all four edges."""
+    """Draw pages with a dark table visible at all four edges.
+
+    Args:
+        ink: Framed digits, uint8 (N, 28, 28), bright on black.
+        rng: Source of the random numbers.
+
+    Returns:
+        Grayscale pages, uint8 (N, 160, 160), dark on bright.
+    """
     strokes, paper = _draw_pages(ink, rng)
     for page in paper:
         top, left, bottom, right = rng.integers(3, 12, 4)
@@ -89,7 +137,15 @@ def framed_page(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def striped(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return pages with wide stripes."""
+    """Draw pages with wide stripes.
+
+    Args:
+        ink: Framed digits, uint8 (N, 28, 28), bright on black.
+        rng: Source of the random numbers.
+
+    Returns:
+        Grayscale pages, uint8 (N, 160, 160), dark on bright.
+    """
     strokes, paper = _draw_pages(ink, rng)
     axes = np.mgrid[:PAGE_SIZE, :PAGE_SIZE]
     for page in paper:
@@ -99,7 +155,15 @@ def striped(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def shaded(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return pages with a brightness gradient and a little noise."""
+    """Draw pages with a brightness gradient and a little noise.
+
+    Args:
+        ink: Framed digits, uint8 (N, 28, 28), bright on black.
+        rng: Source of the random numbers.
+
+    Returns:
+        Grayscale pages, uint8 (N, 160, 160), dark on bright.
+    """
     strokes, paper = _draw_pages(ink, rng)
     ys, xs = np.mgrid[:PAGE_SIZE, :PAGE_SIZE] / PAGE_SIZE - 0.5
     for page in paper:

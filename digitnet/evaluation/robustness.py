@@ -18,7 +18,7 @@ class RobustnessResult:
     """The accuracy and the rejection rate under one corruption.
 
     Attributes:
-        corruption: The name of the corruption, or "none" for the uncorrupted images.
+        corruption: The name of the corruption, or "uncorrupted".
         accuracy: Fraction of images whose most probable digit is the label.
         rejected: Fraction of images that were rejected.
     """
@@ -43,7 +43,7 @@ def measure_robustness(
     Yields:
         The result for the uncorrupted images, then for each corruption, then for each page corruption.
     """
-    corruptions: dict[str, Corruption] = {"none": lambda ink, _: ink, **CORRUPTIONS, **PAGE_CORRUPTIONS}
+    corruptions: dict[str, Corruption] = {"uncorrupted": lambda ink, _: ink, **CORRUPTIONS, **PAGE_CORRUPTIONS}
     for name, corruption in corruptions.items():
         yield _measure(classifier, name, corruption, images, labels)
 

@@ -13,7 +13,7 @@ def test_each_corruption_is_measured_after_the_original_images():
     seven = 255 - np.asarray(draw_digit(7, 28).convert("L"))
     images, labels = np.stack([seven] * 4), np.full(4, 7)
     results = list(measure_robustness(DigitClassifier(), images, labels))
-    assert [result.corruption for result in results] == ["none", *CORRUPTIONS, *PAGE_CORRUPTIONS]
+    assert [result.corruption for result in results] == ["uncorrupted", *CORRUPTIONS, *PAGE_CORRUPTIONS]
     assert (results[0].accuracy, results[0].rejected) == (1, 0)
     assert np.mean([result.accuracy for result in results]) > 0.8
     assert results == list(measure_robustness(DigitClassifier(), images, labels)), "it is reproducible"
