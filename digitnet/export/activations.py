@@ -144,11 +144,10 @@ def _verified(proto: onnx.ModelProto, reference: nn.Module, samples: list[np.nda
     (name,) = (entry.name for entry in session.get_inputs())
     for sample in samples:
         with torch.inference_mode():
-            expected = [output.numpy() for output in reference(torch.from_numpy(sample))]
-        for output, ours, theirs in zip(
-            session.get_outputs(), expected, session.run(None, {name: sample}), strict=True
-        ):
-            if ours.shape != theirs.shape or not np.allclose(ours, theirs, rtol=TOLERANCE, atol=TOLERANCE):
+            reference_outputs = [output.numpy() for output in reference(torch.from_numpy(sample))]
+        outputs = session.run(None, {name: sample})
+        for output, expected, actual in zip(session.get_outputs(), reference_outputs, outputs, strict=True):
+            if expected.shape != actual.shape or not np.allclose(expected, actual, rtol=TOLERANCE, atol=TOLERANCE):
                 raise ExportError(f"{output.name} of the exported file differs from torch for the input {sample.shape}")
     return content
 

@@ -133,8 +133,10 @@ def _name_dimensions(proto: onnx.ModelProto, names: Mapping[str, Sequence[str | 
 def store_weights(proto: onnx.ModelProto, weights: Weights) -> None:
     """Store the two large weight tensors in a smaller data type, in place.
 
-    They are converted back to float32 when the file is loaded, so that the arithmetic and the speed do not change.
-    onnxruntime.quantization is not used because it would also quantize the activations.
+    onnxruntime converts them back to float32 when it loads the file, so the arithmetic and the speed do not change. It
+    does so for Cast and Mul, but executes DequantizeLinear at each inference. onnxruntime.quantization inserts
+    DequantizeLinear or also quantizes the activations, and quantizes weights alone only for MatMul, while these are of
+    Conv and Gemm.
 
     Args:
         proto: The ONNX model.

@@ -66,15 +66,18 @@ def _verify_outputs(session: ort.InferenceSession, reference: ExportedModel) -> 
     for batch in (1, 2, 7):
         for images in sample_images(batch, seed=batch):
             with torch.inference_mode():
-                expected = [output.numpy() for output in reference(torch.from_numpy(images))]
+                reference_outputs = [output.numpy() for output in reference(torch.from_numpy(images))]
             outputs = session.run(None, {INPUT_NAME: images})
-            for name, theirs, ours in zip(OUTPUT_DOCS, outputs, expected, strict=True):
-                where = f"of {name} for images {images.shape}"
-                _expect(f"type {where}", (theirs.dtype, theirs.shape), (ours.dtype, ours.shape))
-                difference = float(np.abs(ours.astype(np.float64) - theirs).max())
+            for name, actual, expected in zip(OUTPUT_DOCS, outputs, reference_outputs, strict=True):
+                what = f"type of {name} for images {images.shape}"
+                _expect(what, (actual.dtype, actual.shape), (expected.dtype, expected.shape))
+                difference = float(np.abs(expected.astype(np.float64) - actual).max())
                 tolerance = 0 if name == "label" else TOLERANCE
                 if not difference <= tolerance:  # also if it is NaN
-                    raise ExportError(f"The file differs from torch by {difference} {where}, by more than {tolerance}")
+                    raise ExportError(
+                        f"{name} differs from torch by {difference:.2g} for images of shape {images.shape}; the"
+                        f" tolerance is {tolerance}"
+                    )
 
 
 def _verify_accuracy(session: ort.InferenceSession, data_dir: str) -> None:

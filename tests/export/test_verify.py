@@ -72,14 +72,14 @@ def test_a_file_of_another_ir_version_is_refused(proto, model, tiny_mnist):
 
 def test_probabilities_that_differ_by_a_ten_thousandth_are_refused(proto, model, tiny_mnist):
     model.network.dense2.bias.data[3] += 1e-3  # the derivative of a probability is at most a quarter
-    with pytest.raises(ExportError, match=r"differs from torch by \S+ of probabilities"):
+    with pytest.raises(ExportError, match=r"probabilities differs from torch by \S+ for images of shape"):
         verify(proto, model, tiny_mnist.directory)
 
 
 def test_probabilities_that_are_not_numbers_are_refused(proto, model, tiny_mnist):
     (bias,) = [tensor.name for tensor in proto.graph.initializer if list(tensor.dims) == [10] and "bias" in tensor.name]
     change(proto, bias, lambda values: values.fill(np.nan))
-    with pytest.raises(ExportError, match="differs from torch by nan of probabilities"):
+    with pytest.raises(ExportError, match="probabilities differs from torch by nan for images"):
         verify(proto, model, tiny_mnist.directory)
 
 
