@@ -1,9 +1,9 @@
 """Measure what each part of the released model's training recipe gains, by training without it. Twenty minutes.
 
-    python benchmarks/ablation.py [--sets DIR] [--epochs 4] [--data-dir data]
+    python benchmarks/ablation.py [--datasets DIR] [--epochs 4] [--data-dir data]
 
 A run has four epochs by default. MNIST's validation images are used, because its test images must not influence a
-choice. --sets names a directory of .npz files with images, uint8 (N, H, W), and labels, -1 for a non-digit.
+choice. --datasets names a directory of .npz files with images, uint8 (N, H, W), and labels, -1 for a non-digit.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from digitnet.model.framing import Framing
 
 ROOT = Path(__file__).parent.parent
 CORRUPTED = 1000  # number of validation images to which each corruption is applied
-COVERAGE = 0.95  # the threshold for measuring non-digits accepts this fraction of the set "pen"
+COVERAGE = 0.95  # the threshold for measuring non-digits accepts this fraction of the dataset "pen"
 VARIANTS = {
     "complete recipe": [],
     "without degradation": ["--data.degradation=0"],
@@ -38,21 +38,36 @@ VARIANTS = {
     "without augmentation": ["--data.augmentation=false"],
 }
 
-Sets = dict[str, tuple[torch.Tensor, np.ndarray]]  # framed images, uint8 (N, 28, 28), and labels (N,)
+Datasets = dict[str, tuple[torch.Tensor, np.ndarray]]  # framed images, uint8 (N, 28, 28), and labels (N,)
 
 
 def frame(images: np.ndarray) -> torch.Tensor:
-    """Return grayscale images, uint8 (N, H, W), framed: uint8 (N, 28, 28)."""
+    """Frame grayscale images.
+
+    Args:
+        images: Uint8 (N, H, W).
+
+    Returns:
+        Uint8 (N, 28, 28), 255 = ink.
+    """
     framing = Framing()
     chunks = np.array_split(images[..., None], -(-images.size // 2**20))
     with torch.inference_mode():
         return torch.cat([(framing(torch.from_numpy(chunk))[0] * 255).round().to(torch.uint8) for chunk in chunks])
 
 
-def load_sets(data_dir: str, directory: Path | None) -> Sets:
-    """Return MNIST's validation images, also with corruptions, and the sets of a directory; omniglot last."""
-    sets = dict(_load_each(data_dir, directory))
-    return {name: sets[name] for name in sorted(sets, key=lambda name: name == "omniglot")}  # needs the result of pen
+def load_datasets(data_dir: str, directory: Path | None) -> Datasets:
+    """Load MNIST's validation images, also with corruptions, and the datasets of a directory.
+
+    Args:
+        data_dir: The directory with MNIST/raw.
+        directory: A directory of .npz files, or None.
+
+    Returns:
+        The datasets by name; omniglot is the last one, because it needs the result of pen.
+    """
+    datasets = dict(_load_each(data_dir, directory))
+    return {name: datasets[name] for name in sorted(datasets, key=lambda name: name == "omniglot")}
 
 
 def _load_each(data_dir: str, directory: Path | None) -> Iterator[tuple[str, tuple[torch.Tensor, np.ndarray]]]:
@@ -69,11 +84,19 @@ def _load_each(data_dir: str, directory: Path | None) -> Iterator[tuple[str, tup
         yield name, (torch.cat(corrupted), np.tile(labels[:CORRUPTED], len(corruptions)))
 
 
-def measure(checkpoint: Path, sets: Sets) -> Iterator[float]:
-    """Yield the accuracy on each set; for non-digits, the fraction accepted where 95 % of the set "pen" are."""
+def measure(checkpoint: Path, datasets: Datasets) -> Iterator[float]:
+    """Measure the accuracy of a network on each dataset.
+
+    Args:
+        checkpoint: A checkpoint of the network.
+        datasets: Framed images, uint8 (N, 28, 28), and labels, (N,), of each dataset; "pen" precedes non-digits.
+
+    Yields:
+        The accuracy in [0, 1]; for non-digits, the fraction accepted where 95 % of the dataset "pen" are.
+    """
     network = load_model(checkpoint).network
     confidence = {}
-    for name, (ink, labels) in sets.items():
+    for name, (ink, labels) in datasets.items():
         with torch.inference_mode():
             logits = torch.cat([network(batch[:, None].float() / 255) for batch in ink.split(500)])
         confidence[name] = logits.softmax(1).amax(1).numpy()
@@ -84,7 +107,17 @@ def measure(checkpoint: Path, sets: Sets) -> Iterator[float]:
 
 
 def train(options: list[str], epochs: int, data_dir: str, directory: str) -> Path:
-    """Train a variant and return its best checkpoint."""
+    """Train a variant.
+
+    Args:
+        options: Options of train.py that replace those of the released model.
+        epochs: Number of epochs.
+        data_dir: The directory with MNIST/raw.
+        directory: Where to write the run.
+
+    Returns:
+        The path of the best checkpoint.
+    """
     command = [
         sys.executable, "train.py", f"--config={ROOT}/checkpoints/release/config.yaml",
         f"--data.data_dir={Path(data_dir).resolve()}", f"--trainer.default_root_dir={directory}",
@@ -95,20 +128,20 @@ def train(options: list[str], epochs: int, data_dir: str, directory: str) -> Pat
 
 
 def main() -> None:
-    """Print a table: a row for each variant, a column for each set."""
+    """Print a table: a row for each variant, a column for each dataset."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sets", type=Path)
+    parser.add_argument("--datasets", type=Path)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--data-dir", default="data")
     options = parser.parse_args()
-    if options.sets and not (options.sets / "pen.npz").is_file():
-        parser.error(f"{options.sets} has no pen.npz, with which the acceptance of non-digits is measured")
+    if options.datasets and not (options.datasets / "pen.npz").is_file():
+        parser.error(f"{options.datasets} has no pen.npz, with which the acceptance of non-digits is measured")
     fetch_mnist(options.data_dir)
-    sets = load_sets(options.data_dir, options.sets)
-    print(f"| {options.epochs} epochs | {' | '.join(sets)} |\n|---|{'---|' * len(sets)}")
+    datasets = load_datasets(options.data_dir, options.datasets)
+    print(f"| {options.epochs} epochs | {' | '.join(datasets)} |\n|---|{'---|' * len(datasets)}")
     for name, changes in VARIANTS.items():
         with TemporaryDirectory() as directory:
-            accuracies = measure(train(changes, options.epochs, options.data_dir, directory), sets)
+            accuracies = measure(train(changes, options.epochs, options.data_dir, directory), datasets)
             print(f"| {name} | {' | '.join(f'{accuracy:.2%}' for accuracy in accuracies)} |", flush=True)
 
 

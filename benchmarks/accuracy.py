@@ -1,11 +1,11 @@
 """Accuracy of `python train.py` with its default options, for three seeds. About five minutes on two cores.
 
-    python benchmarks/accuracy.py [--seeds 3] [--sets DIR] [--data-dir data]
+    python benchmarks/accuracy.py [--seeds 3] [--datasets DIR] [--data-dir data]
 
 Each run uses MNIST's test images once, after training. "corrupted" and "pages" are the mean accuracy on corrupted
-validation images (see `digitnet evaluate --robustness`). `--sets` names a directory of .npz files with images, uint8
-(N, H, W), and labels, -1 for non-digits. For a set of non-digits, the table shows the fraction that is accepted at the
-threshold that accepts 95 % of the set "pen".
+validation images (see `digitnet evaluate --robustness`). `--datasets` names a directory of .npz files with images,
+uint8 (N, H, W), and labels, -1 for non-digits. For a dataset of non-digits, the table shows the fraction that is
+accepted at the threshold that accepts 95 % of the dataset "pen".
 """
 
 import argparse
@@ -19,7 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # to run from a clone without installing it
 
-from benchmarks.ablation import Sets, load_sets, measure
+from benchmarks.ablation import Datasets, load_datasets, measure
 from digitnet.data.mnist import fetch_mnist
 from digitnet.training.report import cpu_name
 
@@ -30,26 +30,36 @@ def main() -> None:
     """Print a table with a row for each seed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--sets", type=Path)
+    parser.add_argument("--datasets", type=Path)
     parser.add_argument("--data-dir", default="data")
     options = parser.parse_args()
     fetch_mnist(options.data_dir)
-    sets = load_sets(options.data_dir, options.sets)
+    datasets = load_datasets(options.data_dir, options.datasets)
     rows: list[list[float]] = []
     for seed in range(options.seeds):
         print(f"training with seed {seed} ...", file=sys.stderr, flush=True)
-        row, report = train(seed, options.data_dir, sets)
+        row, report = train(seed, options.data_dir, datasets)
         rows.append(row)
     versions = ", ".join(f"{name} {report[name + '_version']}" for name in ("python", "torch", "lightning"))
     print(f"{cpu_name()}, {report['cpu_cores']} cores; {versions}\n")
-    print(f"| seed | seconds of training | MNIST test | {' | '.join(sets)} |\n|{'---|' * (3 + len(sets))}")
+    print(f"| seed | seconds of training | MNIST test | {' | '.join(datasets)} |\n|{'---|' * (3 + len(datasets))}")
     means = [statistics.mean(column) for column in zip(*rows, strict=True)]
     for name, (seconds, *accuracies) in [*((str(seed), row) for seed, row in enumerate(rows)), ("mean", means)]:
         print(f"| {name} | {seconds:.0f} | {' | '.join(f'{accuracy:.2%}' for accuracy in accuracies)} |")
 
 
-def train(seed: int, data_dir: str, sets: Sets) -> tuple[list[float], dict[str, Any]]:
-    """Run train.py and return seconds, test accuracy and the accuracy on each set, and its metrics.json."""
+def train(seed: int, data_dir: str, datasets: Datasets) -> tuple[list[float], dict[str, Any]]:
+    """Run train.py and measure the result.
+
+    Args:
+        seed: The seed of the run.
+        data_dir: The directory with MNIST/raw.
+        datasets: Framed images, uint8 (N, 28, 28), and labels, (N,), of each dataset; "pen" precedes non-digits.
+
+    Returns:
+        A row of the table (seconds of training, test accuracy, accuracy on each dataset), and the content of
+        metrics.json.
+    """
     with TemporaryDirectory() as directory:
         command = [
             sys.executable, "train.py", f"--seed_everything={seed}", "--trainer.accelerator=cpu",
@@ -57,7 +67,7 @@ def train(seed: int, data_dir: str, sets: Sets) -> tuple[list[float], dict[str, 
         ]  # fmt: skip
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
         report = json.loads((Path(directory) / "reports" / "metrics.json").read_text())
-        accuracies = measure(Path(directory) / "checkpoints" / "best.ckpt", sets)
+        accuracies = measure(Path(directory) / "checkpoints" / "best.ckpt", datasets)
         return [report["fit_seconds"], report["test_accuracy"], *accuracies], report
 
 

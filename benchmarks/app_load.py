@@ -1,8 +1,9 @@
 """Sketchpad: start time, latency, fifty concurrent clients, thousands of requests.
 
-    python benchmarks/app_load.py [--requests 20000] [--clients 50] [--each 20] [--strokes 20]
+    python benchmarks/app_load.py [--requests 20000] [--clients 50] [--requests-per-client 20] [--strokes 20]
 
-Clients and server run on the same machine. Memory is the server's resident set size after a warm-up. Ten minutes.
+Clients and server run on the same machine. Memory is the server's resident set size after a warm-up. With the
+default of 20,000 requests, it takes ten minutes.
 """
 
 import argparse
@@ -37,9 +38,9 @@ FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, default=20_000, help="one after another, four at a time")
+    parser.add_argument("--requests", type=int, default=20_000, help="total number, sent by four clients")
     parser.add_argument("--clients", type=int, default=50, help="concurrent clients")
-    parser.add_argument("--each", type=int, default=20, help="predictions of each client")
+    parser.add_argument("--requests-per-client", type=int, default=20, help="predictions of each client")
     parser.add_argument("--strokes", type=int, default=20, help="drawn in a browser; 0 to skip")
     options = parser.parse_args()
     print(f"{cpu_name()}, {os.cpu_count()} cores; Python {platform.python_version()}, gradio {version('gradio')}\n")
@@ -51,12 +52,12 @@ def main() -> None:
         print(f"| `python app.py` until the page responds, s | {time.perf_counter() - start:.1f} | ≤ 8 |")
         print(f"| `import gradio` alone, s | {import_seconds:.1f} | |", flush=True)
         try:
-            asyncio.run(server.load(server.call_api, clients=4, each=50))  # warms up
+            asyncio.run(server.load(server.call_api, clients=4, requests_per_client=50))  # warms up
             before, files = server.memory(), server.files()
             if options.strokes and Path(CHROMIUM).exists():
                 drawing(server, options.strokes)
             for name, call in (("the page", server.call_page), ("the API", server.call_api)):
-                report(server, name, call, options.clients, options.each, before, "≤ 100")
+                report(server, name, call, options.clients, options.requests_per_client, before, "≤ 100")
             for _ in range(4):  # "constant" means no growth from one quarter to the next
                 report(server, "the page", server.call_page, 4, options.requests // 16, before, "constant")
             print(f"| files left behind | {len(server.files() - files)} | 0 |")
@@ -73,7 +74,13 @@ def timed(command: list[str]) -> float:
 
 
 def report(
-    server: "Server", name: str, call: Callable, clients: int, each: int, before: float, requirement: str
+    server: "Server",
+    name: str,
+    call: Callable,
+    clients: int,
+    requests_per_client: int,
+    before: float,
+    requirement: str,
 ) -> None:
     """Measure concurrent clients and print two rows of the table.
 
@@ -82,15 +89,16 @@ def report(
         name: Who sends such requests.
         call: A method of the server that sends one.
         clients: Number of clients.
-        each: Number of predictions that each client requests, one after the other.
+        requests_per_client: Number of predictions that each client requests, one after the other.
         before: Memory before the measurements, in MB.
         requirement: Maximum of the memory increase.
     """
-    seconds = asyncio.run(server.load(call, clients, each))
-    requests = clients * each
+    seconds = asyncio.run(server.load(call, clients, requests_per_client))
+    requests = clients * requests_per_client
     times = sorted(seconds)
     p95 = f"median {times[len(times) // 2] * 1000:.0f} ms, p95 {times[int(0.95 * len(times))] * 1000:.0f} ms"
-    print(f"| {clients} clients as {name}, {each:,} predictions each: failed | {requests - len(times)} ({p95}) | 0 |")
+    failed = f"{requests - len(times)} ({p95})"
+    print(f"| {clients} clients as {name}, {requests_per_client:,} predictions each: failed | {failed} | 0 |")
     print(f"| memory increase since the start, MB | {server.memory() - before:+.1f} | {requirement} |", flush=True)
 
 
@@ -137,13 +145,13 @@ class Server:
         response = await session.post(f"{self.url}digitnet/classify", content=image_of_one())
         return response.json()["label"] == 1
 
-    async def load(self, call: Callable, clients: int, each: int) -> list[float]:
+    async def load(self, call: Callable, clients: int, requests_per_client: int) -> list[float]:
         """Send requests and return the duration of each correct prediction in seconds."""
 
         async def client() -> list[float]:
             seconds = []
             async with httpx.AsyncClient(timeout=60) as session:
-                for _ in range(each):
+                for _ in range(requests_per_client):
                     start = time.perf_counter()
                     try:
                         correct = await call(session)

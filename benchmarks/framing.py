@@ -1,4 +1,4 @@
-"""Accuracy gained by framing, on MNIST's corrupted test images. Four minutes.
+"""Accuracy gained by framing, on MNIST's corrupted test images. It takes four minutes.
 
     python benchmarks/framing.py [--checkpoint checkpoints/best.ckpt] [--data-dir data] [--plot docs/framing.png]
 
@@ -53,7 +53,16 @@ def main() -> None:
 
 
 def print_rows(network: ConvNet, test: MNIST, corruptions: dict[str, Corruption]) -> list[Example]:
-    """Print the accuracy with both methods for each corruption, and return examples."""
+    """Print the accuracy with both methods for each corruption.
+
+    Args:
+        network: Maps ink, float32 (N, 1, 28, 28), to logits, (N, 10).
+        test: MNIST's test images and labels.
+        corruptions: The corruptions by name.
+
+    Returns:
+        Three examples for each corruption.
+    """
     framing, examples, accuracies = Framing(), [], []
     for name, corrupt in corruptions.items():
         rng = np.random.default_rng(0)
@@ -65,27 +74,50 @@ def print_rows(network: ConvNet, test: MNIST, corruptions: dict[str, Corruption]
         print(f"| {name.replace('_', ' ')} | {both[0]:.1%} | {both[1]:.1%} |", flush=True)
         accuracies.append(both)
         examples.append((name, images[:EXAMPLES, ..., 0].numpy(), framed[:EXAMPLES].numpy()))
-    baseline, ours = np.mean(accuracies, 0)
-    print(f"| mean | {baseline:.1%} | {ours:.1%} |")
+    shrunk, framed_accuracy = np.mean(accuracies, 0)
+    print(f"| mean | {shrunk:.1%} | {framed_accuracy:.1%} |")
     return examples
 
 
 def accuracy(network: ConvNet, ink: Tensor, labels: Tensor) -> float:
-    """Return the accuracy of the network on ink, (N, 1, 28, 28)."""
+    """Measure the accuracy of a network.
+
+    Args:
+        network: Maps ink to logits, (N, 10).
+        ink: Float32 (N, 1, 28, 28) in [0, 1].
+        labels: Int64 (N,), 0 to 9.
+
+    Returns:
+        A number in [0, 1].
+    """
     with torch.inference_mode():
         predictions = torch.cat([network(batch) for batch in ink.split(500)]).argmax(1)
     return (predictions == labels).float().mean().item()
 
 
 def shrink(images: Tensor) -> Tensor:
-    """Return images, uint8 (N, H, W, 1), as most demos prepare them: float32 (N, 1, 28, 28), bright on dark."""
+    """Prepare images as most demos do: shrink them as a whole and invert light ones.
+
+    Args:
+        images: Uint8 (N, H, W, 1).
+
+    Returns:
+        Float32 (N, 1, 28, 28) in [0, 1], bright on dark.
+    """
     gray = np.stack([np.asarray(Image.fromarray(image[..., 0]).resize((28, 28))) for image in images.numpy()])
     light = np.median(gray, (1, 2), keepdims=True) > 127
     return torch.from_numpy(np.where(light, 255 - gray, gray)[:, None].astype(np.float32) / 255)
 
 
 def plot(examples: list[Example]) -> Image.Image:
-    """Return a row for each corruption: its name, and pairs of an image and the framed image."""
+    """Draw a row for each corruption: its name, and pairs of an image and the framed image.
+
+    Args:
+        examples: Three examples for each corruption: images, uint8 (3, H, W), and framed images, float32 (3, 28, 28).
+
+    Returns:
+        A grayscale image.
+    """
     step = CELL + 4
     grid = Image.new("L", (MARGIN + 2 * EXAMPLES * step, len(examples) * step), 255)
     for row, (name, images, framed) in enumerate(examples):

@@ -2,9 +2,9 @@
 
     python benchmarks/inference_speed.py [--model ONNX] [--data-dir data] [--runs 200]
 
-One thread. The baseline is a program that embeds the network alone: Pillow finds the ink, crops it, resizes it to 20
-pixels and pastes it into 28 x 28; then the same network without framing runs in onnxruntime. PyTorch eager is the same
-network and framing before the export. The Keras baseline (if Keras is installed; a separate process, any number of
+It uses one thread. The baseline is a program that embeds the network alone: Pillow finds the ink, crops it, resizes it
+to 20 pixels and pastes it into 28 x 28; then the same network without framing runs in onnxruntime. PyTorch eager is the
+same network and framing before the export. The Keras baseline (if Keras is installed; a separate process, any number of
 threads) inverts and shrinks the whole image with Pillow and calls predict. It and DigitClassifier start from a PNG's
 bytes.
 """
@@ -59,16 +59,26 @@ def main() -> None:
     print(f"{cpu_name()}, one thread; {versions}; n = {options.runs}\n")
     print_times(times)
     print("cold start ...", file=sys.stderr)
-    ours, torch_seconds = cold_start(options.model)
-    print(f"| cold start: import, load, first prediction, s | {ours:.2f} | n = 5 | |")
+    digitnet_seconds, torch_seconds = cold_start(options.model)
+    print(f"| cold start: import, load, first prediction, s | {digitnet_seconds:.2f} | n = 5 | |")
     print(f"| import torch alone, s | {torch_seconds:.2f} | n = 5 | |")
-    print(f"| cold start relative to import torch | {ours / torch_seconds:.2f} | | ≤ 0.33 |")
+    print(f"| cold start relative to import torch | {digitnet_seconds / torch_seconds:.2f} | | ≤ 0.33 |")
     print("accuracy ...", file=sys.stderr)
     print_accuracies(session, images, labels)
 
 
 def measure(model: Path, session: ort.InferenceSession, images: np.ndarray, runs: int) -> Times:
-    """Return the duration of predictions with each method; `images` are uint8 (N, 28, 28)."""
+    """Time the predictions of each method.
+
+    Args:
+        model: Path of the exported model.
+        session: A session of that model.
+        images: Uint8 (N, 28, 28), N at least 64.
+        runs: Number of predictions with each method.
+
+    Returns:
+        The durations in milliseconds, by method.
+    """
     network = one_thread(export_network())
     gray = images[:1, :, :, None]
     canvas = enlarge(images[0], 280, np.random.default_rng(0))
@@ -89,7 +99,7 @@ def measure(model: Path, session: ort.InferenceSession, images: np.ndarray, runs
         with torch.inference_mode():
             return eager(torch.from_numpy(image))[0]
 
-    contestants: dict[str, Callable[[], object]] = {
+    methods: dict[str, Callable[[], object]] = {
         "28 x 28 grayscale": lambda: predict(gray),
         "baseline, 28 x 28 grayscale": lambda: predict_baseline(images[0]),
         "PyTorch eager, 28 x 28 grayscale": lambda: predict_eager(gray),
@@ -102,14 +112,18 @@ def measure(model: Path, session: ort.InferenceSession, images: np.ndarray, runs
         "280 x 280 PNG, DigitClassifier": lambda: classifier(png),
         "64 of 28 x 28": lambda: predict(images[:64, :, :, None]),
     }
-    times = take_turns(contestants, runs)
+    times = time_interleaved(methods, runs)
     if keras_demo.INSTALLED:
         times["280 x 280 PNG, Keras baseline"] = keras_demo.run_in_process(keras_demo.time_predictions, png, runs)
     return times
 
 
 def print_times(times: Times) -> None:
-    """Print the table of durations."""
+    """Print the table of durations.
+
+    Args:
+        times: Durations in milliseconds, by method.
+    """
     print("| image to probabilities | median, ms | quartiles | requirement |\n|---|---|---|---|")
     for name, milliseconds in times.items():
         low, median, high = statistics.quantiles(milliseconds, n=4)
@@ -121,12 +135,19 @@ def print_times(times: Times) -> None:
 
 
 def print_accuracies(session: ort.InferenceSession, images: np.ndarray, labels: np.ndarray) -> None:
-    """Print the accuracy on MNIST's test images in several presentations."""
+    """Print the accuracy on MNIST's test images in several variants.
 
-    def accuracy(present: Callable[[np.ndarray], np.ndarray]) -> float:
+    Args:
+        session: A session of the exported model.
+        images: MNIST's test images, uint8 (N, 28, 28).
+        labels: Integers (N,), 0 to 9.
+    """
+
+    def accuracy(transform: Callable[[np.ndarray], np.ndarray]) -> float:
         correct = 0
         for start in range(0, len(labels), 50):
-            probabilities = session.run(["probabilities"], {"image": present(images[start : start + 50])[..., None]})[0]
+            batch = transform(images[start : start + 50])[..., None]
+            probabilities = session.run(["probabilities"], {"image": batch})[0]
             correct += (probabilities.argmax(1) == labels[start : start + 50]).sum()
         return correct / len(labels)
 
@@ -141,21 +162,39 @@ def print_accuracies(session: ort.InferenceSession, images: np.ndarray, labels: 
 
 
 def one_thread(model: bytes) -> ort.InferenceSession:
-    """Return a session with one thread."""
+    """Create a session with one thread.
+
+    Args:
+        model: The content of an ONNX file.
+
+    Returns:
+        The session.
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def export_network() -> bytes:
-    """Return the network without framing as ONNX; its weights do not influence the time."""
+    """Export the network without framing; its weights do not influence the time.
+
+    Returns:
+        The content of an ONNX file with the input `ink`, float32 (1, 1, 28, 28).
+    """
     ink = torch.zeros(1, 1, 28, 28)
     program = torch.onnx.export(ConvNet().fused(), (ink,), dynamo=True, input_names=["ink"], verbose=False)
     return program.model_proto.SerializeToString()
 
 
 def crop_and_resize(image: np.ndarray) -> np.ndarray:
-    """Return an image, uint8 (H, W) or (H, W, 4), as float32 (1, 1, 28, 28), prepared with Pillow."""
+    """Prepare an image with Pillow, as a program does that embeds the network alone.
+
+    Args:
+        image: Uint8 (H, W) or (H, W, 4), not blank.
+
+    Returns:
+        Float32 (1, 1, 28, 28) in [0, 1].
+    """
     digit = Image.fromarray(image).convert("L")
     if digit.getpixel((0, 0)) > 127:
         digit = ImageChops.invert(digit)
@@ -168,7 +207,16 @@ def crop_and_resize(image: np.ndarray) -> np.ndarray:
 
 
 def enlarge(image: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Return a digit, uint8 (28, 28), ten times larger at a random position of a black image, uint8 (size, size)."""
+    """Enlarge a digit ten times and place it at random in a black image.
+
+    Args:
+        image: Uint8 (28, 28), not blank.
+        size: Width and height of the result in pixels; at least 280 fits every digit.
+        rng: Source of the random numbers.
+
+    Returns:
+        Uint8 (`size`, `size`).
+    """
     ys, xs = np.nonzero(image)
     digit = Image.fromarray(image[ys.min() : ys.max() + 1, xs.min() : xs.max() + 1])
     digit = digit.resize((digit.width * 10, digit.height * 10), Image.Resampling.BICUBIC)
@@ -177,11 +225,19 @@ def enlarge(image: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarra
     return np.asarray(canvas)
 
 
-def take_turns(contestants: dict[str, Callable[[], object]], runs: int) -> Times:
-    """Time each contestant `runs` times, ten times in turn, so that other load affects all of them."""
-    times: Times = {name: [] for name in contestants}
+def time_interleaved(methods: dict[str, Callable[[], object]], runs: int) -> Times:
+    """Time each method, ten runs in turn, so that other load affects all of them.
+
+    Args:
+        methods: The methods by name.
+        runs: Number of timed runs of each, rounded up to a multiple of ten.
+
+    Returns:
+        Durations in milliseconds, by method.
+    """
+    times: Times = {name: [] for name in methods}
     for index in range(1 + -(-runs // 10)):
-        for name, work in contestants.items():
+        for name, work in methods.items():
             for _ in range(10):
                 start = time.perf_counter()
                 work()
@@ -191,21 +247,28 @@ def take_turns(contestants: dict[str, Callable[[], object]], runs: int) -> Times
 
 
 def cold_start(model: Path) -> tuple[float, float]:
-    """Return the seconds of a process with one prediction, and of one that imports torch; medians of five."""
+    """Measure how long new processes take.
+
+    Args:
+        model: Path of the exported model.
+
+    Returns:
+        Seconds of a process with one prediction, and of one that imports torch; medians of five.
+    """
     program = (
         "import sys; sys.path.insert(0, sys.argv[1]); import numpy, digitnet;"
         "digitnet.DigitClassifier(sys.argv[2])(numpy.zeros((28, 28), numpy.uint8))"
     )
-    ours, torch_times = [], []
+    digitnet_times, torch_times = [], []
     for _ in range(5):
         for times, command in [
-            (ours, [program, str(Path(__file__).parent.parent), str(model)]),
+            (digitnet_times, [program, str(Path(__file__).parent.parent), str(model)]),
             (torch_times, ["import torch"]),
         ]:
             start = time.perf_counter()
             subprocess.run([sys.executable, "-c", *command], check=True)
             times.append(time.perf_counter() - start)
-    return statistics.median(ours), statistics.median(torch_times)
+    return statistics.median(digitnet_times), statistics.median(torch_times)
 
 
 if __name__ == "__main__":

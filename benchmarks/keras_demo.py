@@ -21,13 +21,28 @@ WARM_UP = 10  # predictions that are not timed
 
 
 def run_in_process(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Return the result of a function in a new process that shares nothing with this one."""
+    """Run a function in a new process that shares nothing with this one.
+
+    Args:
+        function: A function of a module.
+        arguments: Its arguments, which are pickled.
+
+    Returns:
+        Its result.
+    """
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
 
 
 def build(seed: int = 0) -> Any:
-    """Return the compiled network: ink, float32 (N, 28, 28, 1), to probabilities, (N, 10)."""
+    """Build and compile the network.
+
+    Args:
+        seed: Seed of the initial weights.
+
+    Returns:
+        A Keras model from ink, float32 (N, 28, 28, 1) in [0, 1], to probabilities, (N, 10).
+    """
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     import keras
     from keras import layers
@@ -58,7 +73,7 @@ def train(
     Args:
         seed: Seed of the random numbers.
         train_set: Images, uint8 (N, 28, 28), and labels, (N,).
-        test_set: The same for the test.
+        test_set: Test images and labels, of the same shapes and types.
         target_accuracy: Accuracy in [0, 1] at which to stop.
         max_epochs: Maximum number of epochs.
 
@@ -78,13 +93,16 @@ def train(
 
 
 def time_predictions(png: bytes, runs: int) -> list[float]:
-    """Return the duration of predictions in milliseconds.
+    """Time the predictions of the Keras demo.
 
     As in the demos, the image is decoded, inverted and shrunk to 28 x 28 as a whole.
 
     Args:
         png: The content of a PNG file.
         runs: Number of predictions.
+
+    Returns:
+        The durations in milliseconds, after a warm-up.
     """
     model, times = build(), []
     for index in range(runs + WARM_UP):

@@ -1,6 +1,6 @@
 """Run the benchmarks and write docs/benchmarks.md, its plots, and the table of README.md from their output.
 
-    python benchmarks/page.py [--only NAME ...] [--sets DIR] [--data-dir data]
+    python benchmarks/page.py [--only NAME ...] [--datasets DIR] [--data-dir data]
 
 --only repeats some of them, by their names without .py, and keeps the other sections. Fifty minutes in total.
 """
@@ -38,25 +38,27 @@ No GPU was available for these measurements, so the page has no GPU figures.
 """
 # Rows of the page in README.md: their titles there, the script, the beginning of the row, and the column.
 SHOWN = {
-    "`python train.py`, 5 epochs, seconds of training, mean of 3 seeds": ("accuracy", "mean", 1),
-    "test accuracy after 5 epochs, mean of 3 seeds": ("accuracy", "mean", 2),
-    "one epoch including validation, seconds": ("train_speed", "Trainer.fit: seconds per epoch", 1),
-    "test accuracy after one epoch": ("train_speed", "Trainer.fit: test accuracy", 1),
-    "Keras baseline in plain PyTorch to 99.0 %, seconds": ("train_speed", "Keras baseline in PyTorch: seconds", 1),
-    "Keras baseline in Keras to 99.0 %, seconds": ("train_speed", "Keras: seconds", 1),
-    "training throughput relative to the Keras baseline in PyTorch": (
+    "Training time for 5 epochs (s), mean of 3 seeds": ("accuracy", "mean", 1),
+    "Test accuracy after 5 epochs, mean of 3 seeds": ("accuracy", "mean", 2),
+    "Training time for one epoch, including validation (s)": ("train_speed", "Trainer.fit: seconds per epoch", 1),
+    "Test accuracy after one epoch": ("train_speed", "Trainer.fit: test accuracy", 1),
+    "Keras baseline in plain PyTorch, training time to 99.0 % (s)": (
+        "train_speed", "Keras baseline in PyTorch: training time", 1,
+    ),
+    "Keras baseline in Keras, training time to 99.0 % (s)": ("train_speed", "Keras: training time", 1),
+    "Training throughput relative to the Keras baseline in PyTorch": (
         "train_speed", "Trainer.fit / Keras baseline in PyTorch", 1,
     ),
-    "one 28 x 28 grayscale image, milliseconds": ("inference_speed", "28 x 28 grayscale", 1),
-    "the same, cropped with Pillow and classified by the network alone, milliseconds": (
+    "28 x 28 grayscale image (ms)": ("inference_speed", "28 x 28 grayscale", 1),
+    "28 x 28 image cropped with Pillow, network alone (ms)": (
         "inference_speed", "baseline, 28 x 28 grayscale", 1,
     ),
-    "one 280 x 280 RGBA image, milliseconds": ("inference_speed", "280 x 280 RGBA", 1),
-    "one 1000 x 1000 RGBA image, milliseconds": ("inference_speed", "1000 x 1000 RGBA", 1),
-    "batches of 64, images per second": ("inference_speed", "batch of 64", 1),
-    "cold start to the first prediction, seconds": ("inference_speed", "cold start: import", 1),
-    "`import torch` alone, seconds": ("inference_speed", "import torch alone", 1),
-    "sketchpad: from pen-up to the updated prediction, milliseconds, median and quartiles": ("app_load", "pen-up", 1),
+    "280 x 280 RGBA image (ms)": ("inference_speed", "280 x 280 RGBA", 1),
+    "1000 x 1000 RGBA image (ms)": ("inference_speed", "1000 x 1000 RGBA", 1),
+    "Batches of 64 (images/s)": ("inference_speed", "batch of 64", 1),
+    "Cold start to the first prediction (s)": ("inference_speed", "cold start: import", 1),
+    "`import torch` alone (s)": ("inference_speed", "import torch alone", 1),
+    "Sketchpad: from pen-up to the updated prediction (ms), median and quartiles": ("app_load", "pen-up", 1),
 }  # fmt: skip
 
 
@@ -64,7 +66,7 @@ def main() -> None:
     """Run the benchmarks and write the pages after each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=SCRIPTS, default=list(SCRIPTS))
-    parser.add_argument("--sets", type=Path)
+    parser.add_argument("--datasets", type=Path)
     parser.add_argument("--data-dir", default="data")
     options = parser.parse_args()
     sections = read_sections()
@@ -72,22 +74,31 @@ def main() -> None:
         arguments = list(SCRIPTS[name])
         if name not in WITHOUT_MNIST:
             arguments += ["--data-dir", options.data_dir]
-        if name == "accuracy" and options.sets:
-            arguments += ["--sets", str(options.sets)]
+        if name == "accuracy" and options.datasets:
+            arguments += ["--datasets", str(options.datasets)]
         print(f"{name} ...", file=sys.stderr, flush=True)
         sections[name] = section(name, arguments)
         write_page(sections)
 
 
 def section(name: str, arguments: list[str]) -> str:
-    """Run a script and return its section: its documentation and its output."""
+    """Run a script.
+
+    Args:
+        name: Its name without .py.
+        arguments: Its arguments.
+
+    Returns:
+        Its section of the page: its documentation and its output, in Markdown.
+    """
     script = Path(__file__).parent / f"{name}.py"
     done = subprocess.run([sys.executable, str(script), *arguments], check=True, cwd=ROOT, stdout=subprocess.PIPE)
     (documentation,) = re.findall(r'^"""(.*?)"""', script.read_text(), re.DOTALL)
     title, _, rest = documentation.partition("\n\n")
     command, _, explanation = rest.strip().partition("\n\n")
     # Without the paths of this machine.
-    shown = " ".join([command.split(" [")[0], *SCRIPTS[name], *(["--sets DIR"] if "--sets" in arguments else [])])
+    datasets = ["--datasets DIR"] if "--datasets" in arguments else []
+    shown = " ".join([command.split(" [")[0], *SCRIPTS[name], *datasets])
     plot = "\n![Images per second by image size](predict_speed.png)\n" if name == "predict_speed" else ""
     return (
         f"{title.split('. ')[0].rstrip('.')}\n\n`{shown}`, {date.today()}.\n\n{explanation.strip()}\n\n"
@@ -96,13 +107,21 @@ def section(name: str, arguments: list[str]) -> str:
 
 
 def read_sections() -> dict[str, str]:
-    """Return the sections of the page by the script that each names."""
+    """Read the sections of the page.
+
+    Returns:
+        The sections by the script that each names.
+    """
     text = PAGE.read_text() if PAGE.exists() else ""
     return {re.findall(r"benchmarks/(\w+)\.py", section)[0]: section for section in text.split("\n## ")[1:]}
 
 
 def write_page(sections: dict[str, str]) -> None:
-    """Write docs/benchmarks.md, and the rows of README.md's table that have figures."""
+    """Write docs/benchmarks.md, and the rows of README.md's table that have figures.
+
+    Args:
+        sections: The sections by script.
+    """
     head = PAGE_HEAD
     texts = [sections[name].strip() for name in SCRIPTS if name in sections]
     write_atomically(PAGE, "\n## ".join([head, *(f"{text}\n" for text in texts)]).encode())
@@ -113,7 +132,14 @@ def write_page(sections: dict[str, str]) -> None:
 
 
 def table(sections: dict[str, str]) -> str:
-    """Return the table of README.md."""
+    """Create the table of README.md.
+
+    Args:
+        sections: The sections by script.
+
+    Returns:
+        A table in Markdown with the rows that have figures.
+    """
     rows = []
     for title, (name, start, column) in SHOWN.items():
         for line in sections.get(name, "").splitlines():

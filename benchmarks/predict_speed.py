@@ -5,7 +5,7 @@
 onnxruntime alone classifies decoded batches in memory on the same number of cores and discards the results, so the
 difference from it is the time for finding files, decoding, and writing records. The plain loop opens one file after the
 other and calls DigitClassifier. The requirement applies to arrays, which need no decoding. Images are synthetic digits,
-since the time does not depend on the content. Five minutes.
+since the time does not depend on the content. It takes five minutes.
 """
 
 import argparse
@@ -70,14 +70,27 @@ def main() -> None:
 
 
 def draw_images(count: int, size: int) -> np.ndarray:
-    """Return synthetic digits, uint8 (count, size, size), dark on bright."""
+    """Draw synthetic digits.
+
+    Args:
+        count: Number of images, N; 500 of them differ.
+        size: Width and height S in pixels.
+
+    Returns:
+        Uint8 (N, S, S), dark on bright.
+    """
     rng = np.random.default_rng(0)
     images = np.stack([255 - render(draw_digit(index % 10, rng), size, rng) for index in range(DISTINCT)])
     return images[np.arange(count) % DISTINCT]
 
 
 def write_sources(directory: Path, images: np.ndarray) -> None:
-    """Write the images as an array, and some of them as files and as a tar file."""
+    """Write the images as an array, and some of them as files and as a tar file.
+
+    Args:
+        directory: The directory to write to.
+        images: Uint8 (N, S, S).
+    """
     np.save(directory / "images.npy", images)
     (directory / "scans").mkdir()
     with tarfile.open(directory / "scans.tar", "w") as tar:
@@ -90,20 +103,30 @@ def write_sources(directory: Path, images: np.ndarray) -> None:
 
 
 def compare(directory: Path, images: np.ndarray, workers: int, rounds: int) -> dict[str, float]:
-    """Print a row for each method and return the medians in images/s."""
+    """Measure each method and print a row for it.
+
+    Args:
+        directory: A directory that `write_sources` filled.
+        images: The same images, uint8 (N, S, S).
+        workers: Number of CPU cores to use.
+        rounds: Number of measurements of each method.
+
+    Returns:
+        The medians in images/s, by method.
+    """
     files = len(images) // IMAGES_PER_FILE
-    contestants: dict[str, tuple[Callable[[], None], int]] = {
+    methods: dict[str, tuple[Callable[[], None], int]] = {
         ALONE: (lambda: run_alone(images, workers), len(images)),
         NPY: (lambda: run_predict(directory, "images.npy", workers), len(images)),
         TAR: (lambda: run_predict(directory, "scans.tar", workers), files),
         FILES: (lambda: run_predict(directory, "scans", workers), files),
     }
     if workers == 1:
-        contestants[LOOP] = (lambda: run_loop(directory / "scans"), files)
+        methods[LOOP] = (lambda: run_loop(directory / "scans"), files)
     startup = startup_seconds()
-    rates: dict[str, list[float]] = {name: [] for name in contestants}
+    rates: dict[str, list[float]] = {name: [] for name in methods}
     for _ in range(rounds):
-        for name, (run, count) in contestants.items():
+        for name, (run, count) in methods.items():
             start = time.perf_counter()
             run()
             seconds = time.perf_counter() - start - (startup if name.startswith("predict") else 0)
@@ -120,7 +143,11 @@ def compare(directory: Path, images: np.ndarray, workers: int, rounds: int) -> d
 
 
 def startup_seconds() -> float:
-    """Return the duration of starting the command and loading the model, which does not depend on the images."""
+    """Measure the start of the command and the loading of the model, which do not depend on the images.
+
+    Returns:
+        The duration in seconds.
+    """
     start = time.perf_counter()
     DigitClassifier()
     subprocess.run([sys.executable, "-m", "digitnet", "--help"], check=True, stdout=subprocess.DEVNULL)
@@ -128,7 +155,13 @@ def startup_seconds() -> float:
 
 
 def run_predict(directory: Path, source: str, workers: int) -> None:
-    """Run `digitnet predict`."""
+    """Run `digitnet predict`.
+
+    Args:
+        directory: A directory that `write_sources` filled.
+        source: The name of the input in it.
+        workers: Number of CPU cores to use.
+    """
     command = [
         sys.executable, "-m", "digitnet", "predict", str(directory / source), "--format", "csv",
         "--output", str(directory / "predictions.csv"), "--threads", str(workers),
@@ -137,7 +170,12 @@ def run_predict(directory: Path, source: str, workers: int) -> None:
 
 
 def run_alone(images: np.ndarray, workers: int) -> None:
-    """Classify decoded images, (N, S, S), in threads."""
+    """Classify decoded images in threads.
+
+    Args:
+        images: Uint8 (N, S, S).
+        workers: Number of threads.
+    """
     classifier = DigitClassifier()
     step = batch_size(images[0])
     starts = range(0, len(images), step)
@@ -147,7 +185,11 @@ def run_alone(images: np.ndarray, workers: int) -> None:
 
 
 def run_loop(directory: Path) -> None:
-    """Classify files one after the other."""
+    """Classify files one after the other.
+
+    Args:
+        directory: A directory of images.
+    """
     classifier = DigitClassifier()
     for chunk in find_chunks([str(directory)]):
         for image in chunk.images:
@@ -155,7 +197,14 @@ def run_loop(directory: Path) -> None:
 
 
 def plot_rates(medians: Rates) -> Figure:
-    """Return a plot of images/s by width: a line for each method, a panel for each number of threads."""
+    """Plot images/s by width: a line for each method, a panel for each number of threads.
+
+    Args:
+        medians: Images/s by method and number of threads, and by width in pixels.
+
+    Returns:
+        The figure.
+    """
     workers = sorted({number for _, number in medians})
     figure = Figure(figsize=(5 * len(workers), 4), layout="constrained")
     panels = figure.subplots(1, len(workers), sharey=True, squeeze=False)[0]

@@ -1,10 +1,10 @@
 """Measure the released model and write its metrics.json, mistakes.png and MODEL_CARD.md.
 
-    python docs/model_card.py --seeds SEED1.onnx SEED2.onnx [--sets DIR] [--data-dir data]
+    python docs/model_card.py --seeds SEED1.onnx SEED2.onnx [--datasets DIR] [--data-dir data]
 
-Run it after checkpoints/release/ was made again, as MODEL_CARD.md describes. MNIST is downloaded; other sets may not
-be redistributed. Each set is an .npz file with images, uint8 (N, H, W), and labels, -1 for a non-digit. Ten minutes for
-three models.
+Run it after checkpoints/release/ was made again, as MODEL_CARD.md describes. MNIST is downloaded; other datasets may
+not be redistributed. Each dataset is an .npz file with images, uint8 (N, H, W), and labels, -1 for a non-digit. It
+takes ten minutes for three models.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from digitnet.files import write_atomically
 
 RELEASE = Path(__file__).parent.parent / "checkpoints" / "release"
 BOOTSTRAP_SAMPLES = 1000  # for the interval of an area under the ROC curve
-SETS = {
+DATASETS = {
     "mnist": "MNIST, the 10,000 test images",
     "pen": "drawn on a tablet (UCI, CC BY 4.0)",
     "usps": "scanned from envelopes (USPS)",
@@ -91,13 +91,13 @@ def measure_non_digits(non_digits: list[Prediction], digits: list[Prediction]) -
     }
 
 
-def measure(model: Path, data_dir: str, sets: Path | None) -> Metrics:
+def measure(model: Path, data_dir: str, datasets: Path | None) -> Metrics:
     """Return all metrics of a model, and write the mistakes of the released one."""
     classifier = DigitClassifier(model, threads=2)
     images, labels = read_test_set(data_dir)
     predictions = {"mnist": predict(classifier, images)}
     metrics: Metrics = {"mnist": measure_digits(predictions["mnist"], labels)}
-    for path in sorted(sets.glob("*.npz"), key=lambda path: path.stem == "omniglot") if sets else ():
+    for path in sorted(datasets.glob("*.npz"), key=lambda path: path.stem == "omniglot") if datasets else ():
         with np.load(path) as data:
             predictions[path.stem] = predict(classifier, data["images"])
             if (data["labels"] < 0).all():
@@ -142,12 +142,12 @@ def tables(runs: list[Metrics]) -> Iterator[str]:
 
 
 def digits_table(runs: list[Metrics]) -> Iterator[str]:
-    """Yield the table of the sets of digits."""
+    """Yield the table of the datasets of digits."""
     release, seeds = runs[0], f"{len(runs)} seeds"
-    columns = "set | n | accuracy, % | 95 % interval | coverage, % | accuracy on accepted, % | ECE, %"
+    columns = "dataset | n | accuracy, % | 95 % interval | coverage, % | accuracy on accepted, % | ECE, %"
     yield f"| {columns} | {seeds}: accuracy, % |"
     yield "|---|---|---|---|---|---|---|---|"
-    for name, title in SETS.items():
+    for name, title in DATASETS.items():
         if name in release and "accuracy" in release[name]:
             m = release[name]
             low, high = m["interval"]
@@ -163,7 +163,7 @@ def non_digits_table(runs: list[Metrics]) -> Iterator[str]:
     m = runs[0]["omniglot"]
     low, high = m["auroc_interval"]
     yield ""
-    yield f"{SETS['omniglot']}, n = {m['n']:,}, compared with the digits drawn on a tablet:"
+    yield f"{DATASETS['omniglot']}, n = {m['n']:,}, compared with the digits drawn on a tablet:"
     yield ""
     yield f"| | | 95 % interval | {len(runs)} seeds |"
     yield "|---|---|---|---|"
@@ -208,16 +208,16 @@ def write_card(runs: list[Metrics]) -> None:
 def main() -> None:
     """Measure all models and write the files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sets", type=Path, help="directory of .npz files")
+    parser.add_argument("--datasets", type=Path, help="directory of .npz files")
     parser.add_argument("--seeds", type=Path, nargs="+", default=[], help="models of the same recipe with other seeds")
     parser.add_argument("--data-dir", default="data")
     options = parser.parse_args()
     if not options.seeds:
         parser.error("expected models of other seeds, for the spread that the card gives: --seeds FILE...")
-    if options.sets and not (options.sets / "pen.npz").is_file():
-        parser.error(f"{options.sets} has no pen.npz, with which the acceptance of non-digits is measured")
+    if options.datasets and not (options.datasets / "pen.npz").is_file():
+        parser.error(f"{options.datasets} has no pen.npz, with which the acceptance of non-digits is measured")
     fetch_mnist(options.data_dir)
-    runs = [measure(path, options.data_dir, options.sets) for path in [RELEASE / "digitnet.onnx", *options.seeds]]
+    runs = [measure(path, options.data_dir, options.datasets) for path in [RELEASE / "digitnet.onnx", *options.seeds]]
     write_atomically(RELEASE / "metrics.json", (json.dumps(runs, indent=1, default=float) + "\n").encode())
     write_card(runs)
 

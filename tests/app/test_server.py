@@ -303,7 +303,7 @@ def test_the_server_connects_to_no_other_host(tmp_path, image_file, monkeypatch)
 
 def test_many_concurrent_clients_get_predictions_and_no_files_remain():
     command = [sys.executable, str(ROOT / "benchmarks" / "app_load.py")]
-    command += ["--requests=200", "--clients=20", "--each=5", "--strokes=0"]
+    command += ["--requests=200", "--clients=20", "--requests-per-client=5", "--strokes=0"]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "| 20 clients as the page, 5 predictions each: failed | 0 (" in run.stdout
     assert "| 20 clients as the API, 5 predictions each: failed | 0 (" in run.stdout
