@@ -43,7 +43,15 @@ Metrics = dict[str, Any]
 
 
 def wilson_interval(successes: float, count: int) -> tuple[float, float]:
-    """Return the 95 % Wilson score interval of a fraction."""
+    """Compute the 95 % Wilson score interval of a fraction.
+
+    Args:
+        successes: Number of successes, 0 to `count`.
+        count: Number of trials, at least 1.
+
+    Returns:
+        The lower and the upper limit, in [0, 1].
+    """
     z, fraction = 1.96, successes / count
     center = (fraction + z**2 / (2 * count)) / (1 + z**2 / count)
     half = z / (1 + z**2 / count) * np.sqrt(fraction * (1 - fraction) / count + z**2 / (4 * count**2))
@@ -51,13 +59,29 @@ def wilson_interval(successes: float, count: int) -> tuple[float, float]:
 
 
 def predict(classifier: DigitClassifier, images: np.ndarray) -> list[Prediction]:
-    """Return the predictions for grayscale images, uint8 (N, H, W), in batches of about a megabyte."""
+    """Classify grayscale images in batches of about a megabyte.
+
+    Args:
+        classifier: The classifier.
+        images: Uint8 (N, H, W).
+
+    Returns:
+        N predictions.
+    """
     batches = np.array_split(images[..., None], -(-images.size // 2**20))
     return [prediction for batch in batches for prediction in classifier.predict_batch(batch)]
 
 
 def measure_digits(predictions: list[Prediction], labels: np.ndarray) -> Metrics:
-    """Return accuracy, coverage and calibration error on labeled digits."""
+    """Measure accuracy, coverage and calibration error on labeled digits.
+
+    Args:
+        predictions: N predictions.
+        labels: Integers (N,), 0 to 9.
+
+    Returns:
+        Fractions in [0, 1] by name, their "interval", and the number of images "n".
+    """
     correct = sum(p.probabilities.argmax() == label for p, label in zip(predictions, labels, strict=True))
     labeled = [LabeledPrediction("", int(label), p) for p, label in zip(predictions, labels, strict=True)]
     return {
@@ -71,7 +95,15 @@ def measure_digits(predictions: list[Prediction], labels: np.ndarray) -> Metrics
 
 
 def measure_non_digits(non_digits: list[Prediction], digits: list[Prediction]) -> Metrics:
-    """Return how well the confidence distinguishes non-digits from digits."""
+    """Measure how well the confidence distinguishes non-digits from digits.
+
+    Args:
+        non_digits: Predictions for non-digits.
+        digits: Predictions for digits.
+
+    Returns:
+        Fractions in [0, 1] by name, "auroc_interval", and the number of non-digits "n".
+    """
 
     def area(negatives: np.ndarray, positives: np.ndarray) -> float:
         return float(np.searchsorted(np.sort(negatives), positives).mean() / len(negatives))
@@ -92,7 +124,16 @@ def measure_non_digits(non_digits: list[Prediction], digits: list[Prediction]) -
 
 
 def measure(model: Path, data_dir: str, datasets: Path | None) -> Metrics:
-    """Return all metrics of a model, and write the mistakes of the released one."""
+    """Measure a model, and write the mistakes of the released one.
+
+    Args:
+        model: Path of the ONNX file.
+        data_dir: The directory with MNIST/raw.
+        datasets: A directory of .npz files, or None.
+
+    Returns:
+        All metrics by dataset.
+    """
     classifier = DigitClassifier(model, threads=2)
     images, labels = read_test_set(data_dir)
     predictions = {"mnist": predict(classifier, images)}
@@ -118,23 +159,52 @@ def measure(model: Path, data_dir: str, datasets: Path | None) -> Metrics:
 
 
 def stored_dtype(model: Path) -> str:
-    """Return the data type of the stored weights, as in the option --weights of export.py."""
+    """Look up the data type of the stored weights.
+
+    Args:
+        model: Path of the ONNX file.
+
+    Returns:
+        "float32", "float16" or "int8", as in the option --weights of export.py.
+    """
     suffixes = {tensor.name.rpartition(".")[2] for tensor in onnx.load(model).graph.initializer}
     return next((suffix for suffix in ("int8", "float16") if suffix in suffixes), "float32")
 
 
 def percent(fraction: float, digits: int = 2) -> str:
-    """Return a fraction in percent, as text."""
+    """Format a fraction in percent.
+
+    Args:
+        fraction: A number in [0, 1].
+        digits: Number of decimals.
+
+    Returns:
+        The number without a unit.
+    """
     return f"{fraction * 100:.{digits}f}"
 
 
 def over_seeds(fractions: list[float]) -> str:
-    """Return mean and standard deviation in percent, as text."""
+    """Format the mean and the standard deviation over seeds in percent.
+
+    Args:
+        fractions: At least two numbers in [0, 1].
+
+    Returns:
+        Text, for example "97.12 ± 0.10".
+    """
     return f"{np.mean(fractions) * 100:.2f} ± {np.std(fractions, ddof=1) * 100:.2f}"
 
 
 def tables(runs: list[Metrics]) -> Iterator[str]:
-    """Yield the lines of the card's tables; the first run is the released one."""
+    """Create the card's tables.
+
+    Args:
+        runs: The metrics of each model; the first is the released one.
+
+    Yields:
+        The lines of all tables.
+    """
     yield from digits_table(runs)
     if "omniglot" in runs[0]:
         yield from non_digits_table(runs)
@@ -142,7 +212,14 @@ def tables(runs: list[Metrics]) -> Iterator[str]:
 
 
 def digits_table(runs: list[Metrics]) -> Iterator[str]:
-    """Yield the table of the datasets of digits."""
+    """Create the table of the datasets of digits.
+
+    Args:
+        runs: The metrics of each model; the first is the released one.
+
+    Yields:
+        Its lines.
+    """
     release, seeds = runs[0], f"{len(runs)} seeds"
     columns = "dataset | n | accuracy, % | 95 % interval | coverage, % | accuracy on accepted, % | ECE, %"
     yield f"| {columns} | {seeds}: accuracy, % |"
@@ -159,7 +236,14 @@ def digits_table(runs: list[Metrics]) -> Iterator[str]:
 
 
 def non_digits_table(runs: list[Metrics]) -> Iterator[str]:
-    """Yield the table of the letters of other alphabets."""
+    """Create the table of the letters of other alphabets.
+
+    Args:
+        runs: The metrics of each model; the first is the released one.
+
+    Yields:
+        Its lines.
+    """
     m = runs[0]["omniglot"]
     low, high = m["auroc_interval"]
     yield ""
@@ -178,7 +262,14 @@ def non_digits_table(runs: list[Metrics]) -> Iterator[str]:
 
 
 def corruptions_table(runs: list[Metrics]) -> Iterator[str]:
-    """Yield the table of the corruptions."""
+    """Create the table of the corruptions.
+
+    Args:
+        runs: The metrics of each model; the first is the released one.
+
+    Yields:
+        Its lines.
+    """
     release = runs[0]
     yield ""
     yield "MNIST's 10,000 test images with corruptions; `digitnet evaluate --robustness` measures it again:"
@@ -197,7 +288,11 @@ def corruptions_table(runs: list[Metrics]) -> Iterator[str]:
 
 
 def write_card(runs: list[Metrics]) -> None:
-    """Write MODEL_CARD.md from its template and the metrics."""
+    """Write MODEL_CARD.md from its template and the metrics.
+
+    Args:
+        runs: The metrics of each model; the first is the released one.
+    """
     card = Path(__file__).with_name("model_card.md").read_text()
     content = {"figures": "\n".join(tables(runs)), "weights": stored_dtype(RELEASE / "digitnet.onnx")}
     for name, text in content.items():

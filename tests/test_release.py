@@ -203,5 +203,5 @@ def test_letters_are_rejected(classifier, letter):
 
 def test_the_card_names_the_non_digits_that_are_accepted(classifier):
     scribbles = sum(classifier(draw_scribble(seed)).label is not None for seed in range(40))
-    sentence = f"Of 40 synthetic scribbles it accepts {scribbles}, and of printed letters {', '.join(ACCEPTED)}."
+    sentence = f"It accepts {scribbles} of 40 synthetic scribbles and the printed letter {', '.join(ACCEPTED)}."
     assert sentence in " ".join((RELEASE / "MODEL_CARD.md").read_text().split())
