@@ -11,7 +11,15 @@ MODEL = Path(__file__).parents[2] / "checkpoints" / "release" / "digitnet.onnx"
 
 
 def classify_digit(path, model=MODEL):
-    """Return the digit in an image, or -1 if it is rejected, and the probability of each digit, float32 (10,)."""
+    """Classify the digit in an image.
+
+    Args:
+        path: Path of an image of any size.
+        model: Path of the ONNX file.
+
+    Returns:
+        The digit, or -1 if the image is rejected, and the probability of each digit, float32 (10,).
+    """
     session = ort.InferenceSession(model)  # a program that classifies many images creates it once
     image = ImageOps.exif_transpose(Image.open(path)).convert("RGBA")  # of any size, not cropped: the model frames it
     label, probabilities = session.run(["label", "probabilities"], {"image": np.asarray(image)[None]})

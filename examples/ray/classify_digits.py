@@ -32,7 +32,7 @@ RESULTS = pa.schema({"label": pa.int8(), "confidence": pa.float32(), "error": pa
 # Fractions of a CPU. An actor uses a whole one, but if machines fail, the others have room for twice as many actors,
 # and for the tasks.
 ACTOR_CPUS, TASK_CPUS = 0.4, 0.1
-Row = dict[str, str]
+Record = dict[str, str]
 CHUNKS_PER_BLOCK = 4  # a block of images becomes a file of the output
 
 
@@ -59,7 +59,14 @@ class ClassifyDigits:
         return batch.drop_columns("image") if "image" in columns else batch
 
     def read(self, path: str) -> bytes | ImageError:
-        """Return the content of a file, or an ImageError if it cannot be read."""
+        """Read a file.
+
+        Args:
+            path: Its path on the file system.
+
+        Returns:
+            Its content, at most one byte above the limit, or an ImageError if it cannot be read.
+        """
         try:
             with self.filesystem.open_input_stream(path) as file:
                 return file.read(MAX_FILE_BYTES + 1)  # one byte above the limit, so that a larger file is refused
@@ -68,7 +75,17 @@ class ClassifyDigits:
 
 
 def find_files(location: str) -> tuple[fs.FileSystem, str, list[str]]:
-    """Return the file system of a path or URL, the path on it, and the paths of the files there."""
+    """Find the files at a location.
+
+    Args:
+        location: A path or a URL of a directory or a file.
+
+    Returns:
+        The file system, the path on it, and the sorted paths of the files there.
+
+    Raises:
+        ConfigError: If the location cannot be accessed.
+    """
     try:
         filesystem, path = fs.FileSystem.from_uri(location if "://" in location else os.path.abspath(location))
         found = [filesystem.get_file_info(path)]
@@ -80,7 +97,19 @@ def find_files(location: str) -> tuple[fs.FileSystem, str, list[str]]:
 
 
 def count_records(location: str, tables: list[str], filesystem: fs.FileSystem) -> int:
-    """Return the number of records in Parquet files; raise ConfigError if they have other columns."""
+    """Count the records of Parquet files.
+
+    Args:
+        location: Where the files come from, for messages.
+        tables: The paths of the files.
+        filesystem: The file system on which they are stored.
+
+    Returns:
+        Their number.
+
+    Raises:
+        ConfigError: If the files are damaged or do not have the expected columns.
+    """
     try:
         found = pyarrow.dataset.dataset(tables, filesystem=filesystem)
         names = found.schema.names
@@ -97,7 +126,16 @@ def count_records(location: str, tables: list[str], filesystem: fs.FileSystem) -
 
 
 def add_results(records: ray.data.Dataset, filesystem: fs.FileSystem, actors: int) -> ray.data.Dataset:
-    """Return the records with the results, which Ray computes when they are written."""
+    """Add the results to records; Ray computes them when they are written.
+
+    Args:
+        records: Records with a column `image` or `file`.
+        filesystem: The file system on which the images are stored.
+        actors: Number of worker processes, at least 1.
+
+    Returns:
+        The records with the columns of `RESULTS`, without `image`.
+    """
     return records.map_batches(
         ClassifyDigits,
         fn_constructor_args=[filesystem],
@@ -109,8 +147,17 @@ def add_results(records: ray.data.Dataset, filesystem: fs.FileSystem, actors: in
     )
 
 
-def find_inputs(source: str, filesystem: fs.FileSystem, files: list[str]) -> tuple[list[str], list[Row], int]:
-    """Return the Parquet files or the images among the files of the source, and the number of records.
+def find_inputs(source: str, filesystem: fs.FileSystem, files: list[str]) -> tuple[list[str], list[Record], int]:
+    """Find the Parquet files or the images among the files of the source.
+
+    Args:
+        source: Where the files come from, for messages.
+        filesystem: The file system on which they are stored.
+        files: The paths of the files.
+
+    Returns:
+        The Parquet files, a record with the path of each image (one of the two lists is empty), and the number of
+        records.
 
     Raises:
         ConfigError: If there are both or none, or the Parquet files have other columns.
@@ -127,8 +174,17 @@ def find_inputs(source: str, filesystem: fs.FileSystem, files: list[str]) -> tup
     return tables, images, count
 
 
-def read_records(tables: list[str], images: list[Row], filesystem: fs.FileSystem) -> ray.data.Dataset:
-    """Return the records of the Parquet files, or the paths of the images."""
+def read_records(tables: list[str], images: list[Record], filesystem: fs.FileSystem) -> ray.data.Dataset:
+    """Create a dataset of the records of the Parquet files, or of the paths of the images.
+
+    Args:
+        tables: The paths of the Parquet files.
+        images: A record with the path of each image, used if there are no Parquet files.
+        filesystem: The file system on which they are stored.
+
+    Returns:
+        The dataset, which Ray reads when it is written.
+    """
     if tables:
         # Version 2 waits for a whole CPU, see TASK_CPUS.
         ray.data.DataContext.get_current().use_datasource_v2 = False
@@ -138,7 +194,11 @@ def read_records(tables: list[str], images: list[Row], filesystem: fs.FileSystem
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the options."""
+    """Build the parser of the options.
+
+    Returns:
+        The parser.
+    """
     parser = argparse.ArgumentParser(description="Classifies handwritten digits on a Ray cluster.")
     parser.add_argument("source", metavar="SOURCE", help="directory of images, or of Parquet files, or a URL")
     parser.add_argument("output", metavar="OUTPUT", help="empty or new directory that all machines access, or a URL")
@@ -149,7 +209,15 @@ def build_parser() -> argparse.ArgumentParser:
 
 @one_line_errors()
 def main(args: list[str] | None = None) -> None:
-    """Classify the images and check that no record is missing."""
+    """Classify the images and check that no record is missing.
+
+    Args:
+        args: Command-line arguments, `sys.argv[1:]` by default.
+
+    Raises:
+        ConfigError: If an option or an input is invalid.
+        DigitnetError: If Ray fails, or a record is missing. `one_line_errors` reports both and exits.
+    """
     options = build_parser().parse_args(args)
     output_filesystem, output, existing = find_files(options.output)
     if existing:
