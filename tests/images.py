@@ -15,10 +15,10 @@ def draw_digit(digit: int = 7, size: int = 120) -> Image.Image:
     return image
 
 
-def encode_image(image: Image.Image, form: str, **options) -> bytes:
+def encode_image(image: Image.Image, output_format: str, **options) -> bytes:
     """Return the image in a file format of Pillow."""
     buffer = io.BytesIO()
-    image.save(buffer, form, **options)
+    image.save(buffer, output_format, **options)
     return buffer.getvalue()
 
 

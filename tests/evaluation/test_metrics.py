@@ -23,7 +23,7 @@ def labeled(label, confidence, predicted):
     )
 
 
-def test_the_calibration_error_agrees_with_arithmetic_by_hand():
+def test_the_calibration_error_matches_a_manual_computation():
     # Two bins: confidence 0.95 with 3 of 4 correct, 0.55 with 1 of 1 correct: (4 x 0.20 + 1 x 0.45) / 5.
     predictions = [labeled(3, 0.95, 3)] * 3 + [labeled(3, 0.95, 4), labeled(5, 0.55, 5)]
     assert calibration_error(predictions) == pytest.approx((4 * 0.20 + 0.45) / 5)

@@ -76,7 +76,7 @@ def test_bright_on_dark_is_framed_as_dark_on_bright():
     assert np.abs(framed(stroke()[None]) - framed(255 - stroke()[None])).max() <= TOLERANCE
 
 
-def test_an_image_enlarged_twofold_is_framed_alike():
+def test_an_image_enlarged_twofold_is_framed_the_same_way():
     larger = stroke().repeat(2, 0).repeat(2, 1)
     assert np.abs(framed(stroke()[None]) - framed(larger[None])).max() <= TOLERANCE
 

@@ -49,7 +49,7 @@ def test_the_scale_of_the_batch_norm_is_not_trained():
     assert torch.equal(network.norm.weight, torch.ones(64))
 
 
-def test_the_network_agrees_with_arithmetic_by_hand(network):
+def test_the_network_matches_a_manual_computation(network):
     """Independent of torch's layers: convolution and pooling as loops over the nine weights and four pixels."""
 
     def convolve(maps, layer):  # (C, H, W)

@@ -163,7 +163,7 @@ def damaged_report(checkpoint):
     ],
 )  # fmt: skip
 @pytest.mark.slow
-def test_a_damaged_state_of_a_run_is_one_clear_line(run, tmp_path, capsys, tamper):
+def test_a_damaged_state_of_a_run_prints_a_one_line_error(run, tmp_path, capsys, tamper):
     run("--trainer.max_epochs=1")
     checkpoint = torch.load(run.root / "checkpoints" / "last.ckpt", weights_only=True)
     tamper(checkpoint)

@@ -295,7 +295,7 @@ def test_a_checkpoint_of_a_later_epoch_is_not_called_damaged(run, capsys):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
-def test_requesting_a_gpu_on_a_machine_without_one_is_one_clear_line(run, capsys):
+def test_requesting_a_gpu_on_a_machine_without_one_prints_a_one_line_error(run, capsys):
     with pytest.raises(SystemExit) as caught:
         run("--trainer.accelerator=gpu")
     assert caught.value.code == 2
@@ -347,7 +347,7 @@ def test_a_training_step_reuses_the_memory_of_the_last_one():
     assert int(ran.stdout) < 1000  # about 8,000 without `configure_malloc`
 
 
-def test_torch_and_torchvision_builds_that_do_not_match_are_one_clear_line(tmp_path):
+def test_torch_and_torchvision_builds_that_do_not_match_print_a_one_line_error(tmp_path):
     """A stand-in for torchvision that fails as the real one does with another build of torch."""
     (tmp_path / "torchvision").mkdir()
     (tmp_path / "torchvision" / "__init__.py").write_text(
