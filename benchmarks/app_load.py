@@ -67,7 +67,14 @@ def main() -> None:
 
 
 def timed(command: list[str]) -> float:
-    """Return the duration of a command in seconds."""
+    """Measure how long a command runs.
+
+    Args:
+        command: The program and its arguments.
+
+    Returns:
+        The duration in seconds.
+    """
     start = time.perf_counter()
     subprocess.run(command, check=True)
     return time.perf_counter() - start
@@ -125,28 +132,59 @@ class Server:
                 time.sleep(0.05)
 
     def memory(self) -> float:
-        """Return the resident set in megabytes."""
+        """Measure the server's resident set.
+
+        Returns:
+            Its size in megabytes.
+        """
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.split("VmRSS:")[1].split()[0]) / 1000
 
     def files(self) -> set[Path]:
-        """Return all files in the directory."""
+        """List the files that the server has left.
+
+        Returns:
+            All files in its directory.
+        """
         return {path for path in self.directory.rglob("*") if path.is_file()}
 
     async def call_api(self, session: httpx.AsyncClient) -> bool:
-        """Send an image of a 1 to Gradio's API; return whether the prediction is correct."""
+        """Send an image of a 1 to Gradio's API.
+
+        Args:
+            session: The connection of one client.
+
+        Returns:
+            Whether the prediction is correct.
+        """
         url = f"{self.url}gradio_api/call/predict"
         sent = {"data": ["data:image/png;base64," + base64.b64encode(image_of_one()).decode()]}
         event = (await session.post(url, json=sent)).json()["event_id"]
         return '"label":1' in (await session.get(f"{url}/{event}")).text.replace(" ", "")
 
     async def call_page(self, session: httpx.AsyncClient) -> bool:
-        """Send an image of a 1 as the page does; return whether the prediction is correct."""
+        """Send an image of a 1 as the page does.
+
+        Args:
+            session: The connection of one client.
+
+        Returns:
+            Whether the prediction is correct.
+        """
         response = await session.post(f"{self.url}digitnet/classify", content=image_of_one())
         return response.json()["label"] == 1
 
     async def load(self, call: Callable, clients: int, requests_per_client: int) -> list[float]:
-        """Send requests and return the duration of each correct prediction in seconds."""
+        """Request predictions from concurrent clients.
+
+        Args:
+            call: Sends one request with a client's session and returns whether the prediction is correct.
+            clients: Number of concurrent clients.
+            requests_per_client: Number of predictions that each client requests, one after the other.
+
+        Returns:
+            The duration of each correct prediction in seconds.
+        """
 
         async def client() -> list[float]:
             seconds = []
@@ -166,7 +204,11 @@ class Server:
 
 @cache
 def image_of_one() -> bytes:
-    """Return a PNG file of 280 x 280 pixels with a 1."""
+    """Draw an image of a 1.
+
+    Returns:
+        A PNG file of 280 x 280 pixels.
+    """
     image = Image.new("L", (280, 280), 255)
     image.paste(0, (130, 50, 150, 230))
     image.save(buffer := io.BytesIO(), "PNG")
@@ -174,7 +216,12 @@ def image_of_one() -> bytes:
 
 
 def drawing(server: Server, strokes: int) -> None:
-    """Measure the time from pen-up to the updated prediction in a browser, for strokes of one second."""
+    """Measure the time from pen-up to the updated prediction in a browser, for strokes of one second.
+
+    Args:
+        server: The server.
+        strokes: Number of strokes to draw, at least 2.
+    """
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:

@@ -210,6 +210,9 @@ def run_options(images: np.ndarray) -> ort.RunOptions | None:
 
     Args:
         images: The input.
+
+    Returns:
+        The options, or None for inputs of at most MAX_KEPT_BYTES.
     """
     if images.nbytes <= MAX_KEPT_BYTES:
         return None
