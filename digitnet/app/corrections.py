@@ -59,7 +59,7 @@ class Corrections:
                 for saved in earlier - {path}:
                     saved.unlink(missing_ok=True)
         except OSError as error:
-            raise CorrectionError(f"Not saved: {error.strerror}.") from error
+            raise CorrectionError(f"{error.strerror}.") from error
         return path.relative_to(self.directory).as_posix()
 
     def _files(self) -> Iterator[Path]:
@@ -71,8 +71,8 @@ class Corrections:
         sizes = [saved.stat().st_size for saved in self._files() if saved not in replaced]
         limit = ""
         if len(sizes) >= self.max_count:
-            limit = f"{self.max_count:,} images, the most it may hold (--max-corrections)"
+            limit = f"{self.max_count:,} images (--max-corrections)"
         elif sum(sizes) + size > self.max_bytes:
-            limit = f"{sum(sizes) / 1e6:,.1f} of {self.max_bytes / 1e6:,.1f} MB (--max-correction-bytes)"
+            limit = f"{self.max_bytes / 1e6:,.1f} MB (--max-correction-bytes)"
         if limit:
-            raise CorrectionError(f"Not saved: the folder of corrections has {limit}. Remove or move some.")
+            raise CorrectionError(f"The corrections have reached their limit of {limit}. Move some elsewhere.")

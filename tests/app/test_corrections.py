@@ -27,7 +27,7 @@ def test_the_last_of_several_corrections_of_an_image_counts(tmp_path):
 
 def test_a_directory_that_cannot_be_written_is_reported(tmp_path):
     (tmp_path / "corrections").write_text("a file")
-    with pytest.raises(CorrectionError, match=r"^Not saved: Not a directory\.$"):
+    with pytest.raises(CorrectionError, match=r"^Not a directory\.$"):
         Corrections(tmp_path / "corrections").save(image(), 3)
 
 
@@ -35,7 +35,7 @@ def test_no_more_than_the_maximum_number_is_saved(tmp_path):
     corrections = Corrections(tmp_path, max_count=2)
     corrections.save(image(0), 0)
     name = corrections.save(image(1), 1)
-    with pytest.raises(CorrectionError, match=r"has 2 images, the most it may hold \(--max-corrections\)"):
+    with pytest.raises(CorrectionError, match=r"limit of 2 images \(--max-corrections\)"):
         corrections.save(image(2), 2)
     corrections.save(image(1), 9)  # replaces another, as does the next after one was removed
     assert not (tmp_path / name).exists()
@@ -49,7 +49,7 @@ def test_no_more_than_the_maximum_of_bytes_is_saved(tmp_path):
     corrections = Corrections(tmp_path, max_bytes=5_000)  # an image has 1,800 bytes, which are random
     corrections.save(image(0), 0)
     corrections.save(image(1), 1)
-    with pytest.raises(CorrectionError, match=r"has 0\.0 of 0\.0 MB \(--max-correction-bytes\)"):
+    with pytest.raises(CorrectionError, match=r"limit of 0\.0 MB \(--max-correction-bytes\)"):
         corrections.save(image(2), 2)
     corrections.save(image(1), 9)
     assert sum(path.stat().st_size for path in tmp_path.rglob("*.png")) <= 5_000
