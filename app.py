@@ -4,7 +4,7 @@ Draw a digit; the prediction updates as you draw. The page runs the exported mod
 network.
 """
 
-from digitnet.errors import one_line_errors
+from digitnet.console import one_line_errors
 
 with one_line_errors():  # an import fails if a package is missing
     from digitnet.app.cli import build_parser, open_corrections, serve

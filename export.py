@@ -3,10 +3,9 @@
 The file appears under its name only after its outputs were verified against those of the checkpoint.
 """
 
-from digitnet.errors import one_line_errors
+from digitnet.console import log_to_stderr, one_line_errors
 
 with one_line_errors():  # an import fails if a package is missing
-    from digitnet.console import log_to_stderr
     from digitnet.data.mnist import fetch_mnist
     from digitnet.export.cli import build_parser, document, save
     from digitnet.export.graph import build_onnx

@@ -4,7 +4,7 @@ The steps are here, in order. What they do is in digitnet/: data/datamodule.py a
 training/cli.py.
 """
 
-from digitnet.errors import one_line_errors
+from digitnet.console import one_line_errors
 
 with one_line_errors():  # an import fails if a package is missing or torch builds do not match
     from digitnet.training.cli import TrainingCLI

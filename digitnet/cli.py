@@ -5,8 +5,7 @@ import importlib
 import sys
 
 import digitnet
-from digitnet.console import OptionParser
-from digitnet.errors import one_line_errors
+from digitnet.console import OptionParser, one_line_errors
 
 COMMANDS = {  # the module whose `main` runs the command, and what the command does
     "train": ("digitnet.training.cli", "train a network on MNIST and test it"),

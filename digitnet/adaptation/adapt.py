@@ -78,7 +78,12 @@ class Adaptation(NamedTuple):
 
 
 def ignore_progress(stage: str, fraction: float) -> None:
-    """Report nothing."""
+    """Report nothing.
+
+    Args:
+        stage: The current stage.
+        fraction: The fraction of the work that is done, 0 to 1.
+    """
 
 
 def adapt(data: AdaptationDataModule, checkpoint: Path | None = None, report: Report = ignore_progress) -> Adaptation:

@@ -17,8 +17,8 @@ from rich.table import Table
 from digitnet.adaptation.adapt import Adaptation, Report, adapt, released_checkpoint_path, save
 from digitnet.adaptation.data import AdaptationDataModule
 from digitnet.adaptation.module import Score
-from digitnet.console import OptionParser, log_to_stderr
-from digitnet.errors import ConfigError, one_line_errors
+from digitnet.console import OptionParser, log_to_stderr, one_line_errors
+from digitnet.errors import ConfigError
 from digitnet.training.cli import MAX_SEED
 from digitnet.training.runtime import configure_malloc, filter_warnings
 

@@ -74,7 +74,14 @@ class Score(NamedTuple):
 
     @classmethod
     def total(cls, scores: list["Score"]) -> "Score":
-        """Return the score on all images of several sets."""
+        """Add scores.
+
+        Args:
+            scores: Scores on different images.
+
+        Returns:
+            The score on all of these images.
+        """
         return cls(*map(sum, zip(*scores, strict=True)))
 
 

@@ -1,31 +1,33 @@
 """The address at which a phone in the same network opens the page, as text and as a QR code."""
 
+import io
 import ipaddress
 import socket
-import sys
 
 import segno
 
 ANY_HOST = "0.0.0.0"
 
 
-def print_address_for_phones(host: str, port: int, path: str = "/") -> None:
-    """Print the address, if the page is served to the network; and a QR code, if the output is a terminal.
+def describe_address_for_phones(host: str, port: int, with_code: bool) -> str:
+    """Return how a phone opens the page, if the page is served to the network.
 
     Args:
         host: The host on which the page is served.
         port: The port.
-        path: The path of the page.
+        with_code: Whether to add a QR code, for a terminal.
+
+    Returns:
+        A line, and the code; nothing if a phone cannot open the page.
     """
-    if host != ANY_HOST:
-        return
-    address = network_address()
+    address = network_address() if host == ANY_HOST else None
     if address is None:
-        return
-    url = f"http://{address}:{port}{path}"
-    print(f"On a phone in the same network, open {url}", flush=True)
-    if sys.stdout.isatty():
-        segno.make(url, micro=False).terminal(compact=True)
+        return ""
+    url = f"http://{address}:{port}/"
+    code = io.StringIO()
+    if with_code:
+        segno.make(url, micro=False).terminal(code, compact=True)
+    return f"On a phone in the same network, open {url}\n{code.getvalue()}"
 
 
 def network_address() -> str | None:

@@ -4,6 +4,7 @@ import argparse
 import os
 import re
 import socket
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,15 +13,15 @@ from urllib.request import getproxies
 import gradio as gr
 from starlette.routing import BaseRoute
 
-from digitnet.app.address import print_address_for_phones
+from digitnet.app.address import describe_address_for_phones
 from digitnet.app.corrections import MAX_BYTES, MAX_CORRECTIONS, Corrections
 from digitnet.app.demo import build_demo, describe, launch_options
 from digitnet.app.memory import configure_memory
 from digitnet.app.mounting import checks
 from digitnet.app.routes import page_routes
 from digitnet.app.server import LOOPBACK
-from digitnet.console import OptionParser
-from digitnet.errors import ConfigError, one_line_errors
+from digitnet.console import OptionParser, one_line_errors
+from digitnet.errors import ConfigError
 from digitnet.inference.classifier import DigitClassifier
 
 
@@ -84,6 +85,9 @@ def positive(text: str) -> int:
     Args:
         text: The argument.
 
+    Returns:
+        The number, 1 or more.
+
     Raises:
         ArgumentTypeError: If it is not a positive integer.
     """
@@ -97,6 +101,9 @@ def open_corrections(options: argparse.Namespace) -> Corrections | None:
 
     Args:
         options: The command's options.
+
+    Returns:
+        The directory of the corrections; None with --no-corrections.
     """
     if options.no_corrections:
         return None
@@ -119,7 +126,7 @@ def serve(
     """
     address = launch(demo, page_routes(classifier, corrections), options)
     print(f"{describe(classifier)}\nOpen {address}  (press Ctrl-C to stop)", flush=True)
-    print_address_for_phones(host_of(options), options.port)
+    print(describe_address_for_phones(host_of(options), options.port, sys.stdout.isatty()), end="", flush=True)
     demo.block_thread()
 
 
@@ -161,6 +168,9 @@ def host_of(options: argparse.Namespace) -> str:
 
     Args:
         options: The command's options.
+
+    Returns:
+        A host name or an IPv4 address.
     """
     return options.host or os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
 
@@ -189,6 +199,9 @@ def root_path(text: str | None) -> str | None:
 
     Args:
         text: The option, for example /digits, or None.
+
+    Returns:
+        The path without a slash at the end; None if the option is missing.
 
     Raises:
         ConfigError: If it is not a path.

@@ -93,7 +93,14 @@ class _ExplainedNetwork:
         return np.concatenate(batches)
 
     def explain(self, image: np.ndarray) -> dict[str, object]:
-        """See `Explainer`."""
+        """Return the explanation of a prediction.
+
+        Args:
+            image: Uint8 (H, W, C).
+
+        Returns:
+            What `Explainer` documents.
+        """
         framed, box, square = self._framing.run(list(FRAMING_DOCS), {INPUT_NAME: image[None]}, run_options(image))
         if not framed.any():
             return {"blank": True}
@@ -189,7 +196,15 @@ def load_training_images() -> np.ndarray:
 
 
 def to_gray_levels(values: np.ndarray, maximum: float) -> list[int]:
-    """Return values in [0, `maximum`] as a flat list of integers from 0 to 255."""
+    """Return values as gray levels.
+
+    Args:
+        values: An array of any shape, with values in [0, `maximum`].
+        maximum: The value that becomes 255.
+
+    Returns:
+        A flat list of integers from 0 to 255.
+    """
     return np.rint(values.ravel() * (255 / max(maximum, 1e-6))).astype(int).tolist()
 
 

@@ -57,6 +57,9 @@ def checks(
         routes: The routes of `page_routes`.
         hosts: See `middleware`.
         frame_ancestors: See `middleware`.
+
+    Returns:
+        Middleware for Starlette, the outermost first.
     """
     return [
         *middleware(hosts, MAX_BODY_BYTES, frame_ancestors, routes),

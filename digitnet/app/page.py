@@ -67,6 +67,9 @@ def replace_head(page: bytes, url: str) -> bytes:
     Args:
         page: HTML.
         url: The URL of the page, with a slash at the end.
+
+    Returns:
+        HTML.
     """
     return REPLACED.sub(b"", page).replace(b"</head>", head(url).encode() + b"</head>", 1)
 
@@ -76,6 +79,9 @@ def head(url: str) -> str:
 
     Args:
         url: The URL of the page, with a slash at the end; previews need complete URLs.
+
+    Returns:
+        HTML.
     """
     imports = re.findall(r'^import .* from "\./(\w+\.js)";$', (STATIC / "main.js").read_text("utf-8"), re.MULTILINE)
     names = ["main.js", "server.js", *imports]

@@ -54,6 +54,9 @@ def static_url(name: str) -> str:
 
     Args:
         name: The name of a file in static/.
+
+    Returns:
+        The URL, for example digitnet/static/0123456789ab/main.js.
     """
     return f"{PREFIX.lstrip('/')}/static/{static_version()}/{name}"
 
@@ -142,6 +145,9 @@ def answers_errors(handler: Handler) -> Handler:
 
     Args:
         handler: The handler of a route.
+
+    Returns:
+        The handler.
     """
 
     async def handle(request: Request) -> Response:
@@ -188,6 +194,9 @@ class Threads:
             function: The function.
             args: Its arguments.
 
+        Returns:
+            What the function returns.
+
         Raises:
             BusyError: If too many calls wait.
         """
@@ -215,13 +224,29 @@ class CachedFiles(StaticFiles):
         """Return the file that the route's parameter `path` names.
 
         As a route, because below the path of a proxy, Starlette's Mount expects that path in the request.
+
+        Args:
+            request: The request.
+
+        Returns:
+            The response with the file.
         """
         return await self.get_response(os.path.normpath(request.path_params["path"]), request.scope)
 
     def file_response(
         self, full_path: str | os.PathLike[str], stat_result: os.stat_result, scope: Scope, status_code: int = 200
     ) -> Response:
-        """Return the response with a file, or with the status that it has not changed."""
+        """Return the response with a file, or with the status that it has not changed.
+
+        Args:
+            full_path: The path of the file.
+            stat_result: What the system says about it.
+            scope: The scope of the request.
+            status_code: The status of a response with the file.
+
+        Returns:
+            The response, with the Cache-Control header.
+        """
         response = super().file_response(full_path, stat_result, scope, status_code)
         response.headers["Cache-Control"] = self._cache_control
         return response

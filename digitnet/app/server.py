@@ -33,6 +33,9 @@ def error_response(status: int, message: str) -> JSONResponse:
     Args:
         status: HTTP status.
         message: One sentence for the visitor of the page.
+
+    Returns:
+        The response.
     """
     return JSONResponse({"error": message}, status, {"Cache-Control": "no-store"})
 

@@ -120,6 +120,9 @@ def message_for_page(error: ImageError) -> str:
 
     Args:
         error: The error of a function of this module.
+
+    Returns:
+        A sentence.
     """
     if not isinstance(error, ImageSizeError):
         return "This file isn't a picture that can be opened. Try PNG, JPEG, GIF, BMP, WebP or TIFF."
@@ -134,6 +137,9 @@ def message_for_program(error: ImageError) -> str:
 
     Args:
         error: The error of a function of this module.
+
+    Returns:
+        A sentence.
     """
     text = str(error).replace("the bytes: ", "", 1)
     return text[:1].upper() + text[1:] + ("" if text.endswith("...") else ".")
@@ -144,6 +150,9 @@ def to_png(image: np.ndarray) -> bytes:
 
     Args:
         image: An image, uint8 (H, W) or (H, W, C).
+
+    Returns:
+        The content of a PNG file.
     """
     buffer = io.BytesIO()
     _to_pil(image).save(buffer, "PNG")
@@ -155,6 +164,9 @@ def png_data_uri(image: np.ndarray) -> str:
 
     Args:
         image: An image, uint8 (H, W) or (H, W, C).
+
+    Returns:
+        A data URI, data:image/png;base64,...
     """
     return "data:image/png;base64," + base64.b64encode(to_png(image)).decode()
 

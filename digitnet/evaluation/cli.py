@@ -8,10 +8,10 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from digitnet.console import OptionParser, log_to_stderr, track
+from digitnet.console import OptionParser, log_to_stderr, one_line_errors, track
 from digitnet.contract import NUM_CLASSES
 from digitnet.data.mnist import fetch_mnist, read_test_set
-from digitnet.errors import ConfigError, one_line_errors
+from digitnet.errors import ConfigError
 from digitnet.evaluation.corruptions import CORRUPTIONS
 from digitnet.evaluation.metrics import (
     CALIBRATION_BINS,

@@ -18,9 +18,9 @@ from onnx import helper
 from torch import Tensor, nn
 
 from digitnet import __version__
-from digitnet.console import OptionParser, log_to_stderr
+from digitnet.console import OptionParser, log_to_stderr, one_line_errors
 from digitnet.contract import ACTIVATION_DOCS, FRAMED_DOC, FRAMED_NAME, FRAMING_DOCS, IMAGE_SIZE, INPUT_DOC, INPUT_NAME
-from digitnet.errors import ExportError, one_line_errors
+from digitnet.errors import ExportError
 from digitnet.export.graph import ExportedModel, Weights, store_weights, to_onnx
 from digitnet.export.verify import sample_images, with_stored_weights
 from digitnet.files import write_atomically

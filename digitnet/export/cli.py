@@ -5,9 +5,8 @@ from pathlib import Path
 
 import onnx
 
-from digitnet.console import OptionParser, log_to_stderr
+from digitnet.console import OptionParser, log_to_stderr, one_line_errors
 from digitnet.data.mnist import fetch_mnist
-from digitnet.errors import one_line_errors
 from digitnet.export.graph import add_metadata, build_onnx
 from digitnet.export.verify import network_accuracy, verify, with_stored_weights
 from digitnet.files import write_atomically

@@ -9,8 +9,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from digitnet.console import OptionParser
-from digitnet.errors import ConfigError, WorkerError, one_line_errors
+from digitnet.console import OptionParser, one_line_errors
+from digitnet.errors import ConfigError, WorkerError
 from digitnet.inference.batch import ChunkPredictions, available_cores, predict_chunks
 from digitnet.inference.classifier import DigitClassifier
 from digitnet.inference.sources import find_chunks, read_list

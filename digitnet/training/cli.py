@@ -20,9 +20,9 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import digitnet
-from digitnet.console import log_to_stderr, track
+from digitnet.console import log_to_stderr, one_line_errors, track
 from digitnet.data.datamodule import MNISTDataModule
-from digitnet.errors import ConfigError, one_line_errors
+from digitnet.errors import ConfigError
 from digitnet.training.callbacks import EpochLog, EpochSeed, ResumeHint
 from digitnet.training.checkpoint import check_resumable
 from digitnet.training.module import DigitNet

@@ -22,7 +22,8 @@ import ray
 from pyarrow import fs
 
 from digitnet import DigitClassifier, DigitnetError, ImageError
-from digitnet.errors import ConfigError, one_line_errors
+from digitnet.console import one_line_errors
+from digitnet.errors import ConfigError
 from digitnet.inference.batch import predict_chunk
 from digitnet.inference.chunks import CHUNK_SIZE, IMAGE_SUFFIXES, Chunk
 from digitnet.inference.formats import to_columns

@@ -8,7 +8,7 @@ import pytest
 
 from digitnet.adaptation import cli
 from digitnet.adaptation.adapt import released_checkpoint_path
-from digitnet.errors import EXIT_FAILURE
+from digitnet.console import EXIT_FAILURE
 from tests.adaptation.test_adapt import adaptation
 from tests.conftest import ROOT
 

@@ -32,6 +32,17 @@ def test_canvas_answer_and_tools_are_visible_at_once(pages, app, screen):
     assert page.evaluate("() => [scrollX, scrollY, document.documentElement.scrollWidth]") == [0, 0, width]
 
 
+def test_the_first_visit_loads_at_most_fifty_files_and_400_kilobytes(pages, app):
+    page = pages.open("about:blank")
+    loaded = []
+    page.on("requestfinished", lambda request: loaded.append(request))
+    page.goto(app.url)
+    page.get_by_role("button", name="Clear").wait_for()
+    page.wait_for_load_state("networkidle")
+    assert len(loaded) <= 50
+    assert sum(request.sizes()["responseBodySize"] for request in loaded) <= 400_000
+
+
 def test_nothing_moves_while_one_draws_and_corrects(pages, app):
     page = opened(pages, app, viewport={"width": 390, "height": 664})
     page.wait_for_timeout(500)

@@ -223,5 +223,8 @@ def test_without_a_terminal_there_is_no_code(tmp_path):
     app = App(tmp_path, "--host=0.0.0.0")
     assert httpx.get(f"http://{network_address()}:{app.port}/").status_code == 200
     assert app.stop() == 130
-    assert app.process.stdout.read() == f"On a phone in the same network, open http://{network_address()}:{app.port}/\n"
+    assert app.process.stdout.read().splitlines() == [
+        f"On a phone in the same network, open http://{network_address()}:{app.port}/",
+        "Interrupted (SIGINT).",
+    ]
     app.process.stdout.close()
