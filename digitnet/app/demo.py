@@ -64,7 +64,7 @@ def build_demo(classifier: DigitClassifier, corrections: Corrections | None = No
     with gr.Blocks(title=TITLE, analytics_enabled=False) as demo:
         options = {
             "description": describe(classifier),
-            "directory": str(corrections.directory) if corrections else "",
+            "directory": f"{corrections.directory}/" if corrections else "",
             "examples": static_url("examples.png"),
         }
         can_save = json.dumps(corrections is not None)

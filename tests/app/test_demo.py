@@ -161,7 +161,7 @@ def test_the_page_knows_whether_and_where_corrections_are_saved():
     assert "canSave: false" in script_of_page("")
     script = script_of_page('a"`${1}</script>')
     assert "canSave: true" in script
-    assert r'"directory": "a\"`${1}</script>"' in script  # as in a string of JavaScript
+    assert r'"directory": "a\"`${1}</script>/"' in script  # as in a string of JavaScript
 
 
 def test_the_app_imports_no_torch():

@@ -7,9 +7,9 @@ const NUM_CLASSES = 10;
 
 const withArticle = (digit) => `${digit === 8 ? "an" : "a"} ${digit}`;
 
-/** Return a probability as text; 100.0 % is said only of what is exactly that. */
+/** Return a probability as text. It is never 100 %, though it may be rounded to that. */
 export function percent(probability) {
-  if (probability < 1 && probability >= 0.9995) return ">99.9 %";
+  if (probability >= 0.9995) return ">99.9 %";
   return `${(100 * probability).toFixed(1)} %`;
 }
 

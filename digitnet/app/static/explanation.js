@@ -293,7 +293,7 @@ function createTable(body) {
 
 function formatPercent(fraction) {
   const text = (100 * fraction).toFixed(1);
-  return text === "100.0" && fraction < 1 ? ">99.9 %" : `${text} %`;
+  return text === "100.0" ? ">99.9 %" : `${text} %`;
 }
 
 function describeOcclusion({ digit, occlusion }) {
