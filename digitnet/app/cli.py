@@ -1,6 +1,7 @@
 """The `app` command: serve the sketchpad."""
 
 import argparse
+import errno
 import os
 import re
 import socket
@@ -230,6 +231,8 @@ def check_address(host: str, port: int) -> None:
     try:
         socket.create_server((host, port)).close()
     except OSError as error:
+        reason = (error.strerror or str(error)).partition(" (")[0]  # what follows repeats the address
         step = f"Use another port: --port {port % 65535 + 1}"
-        reason = error.strerror or str(error)
+        if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+            step = "Use another host, for example --host 127.0.0.1"
         raise ConfigError(f"Cannot serve on {host}, port {port}: {reason}. {step}") from error

@@ -62,6 +62,10 @@ class Corrections:
             raise CorrectionError(f"{error.strerror}.") from error
         return path.relative_to(self.directory).as_posix()
 
+    def count(self) -> int:
+        """Return the number of images."""
+        return sum(1 for _ in self._files())
+
     def _files(self) -> Iterator[Path]:
         """Yield the files of the corrections."""
         return self.directory.glob("[0-9]/*.png")

@@ -88,12 +88,20 @@ class SameOriginMiddleware:
         if scope["type"] == "http" and scope["method"] == "POST":
             headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
             origin = headers.get("origin")
-            own = origin is None or urlsplit(origin).netloc in self.hosts | {headers.get("host")}
+            own = origin is None or _host_of(origin) in self.hosts | {headers.get("host", "")}
             if not own or headers.get("sec-fetch-site") in OTHER_SITES:
                 return await error_response(403, "Only pages of this app may send requests.")(scope, receive, send)
             if scope["path"].rstrip("/").endswith(UPLOAD_PATH):
                 return await error_response(403, "Uploads are disabled: send a data URI.")(scope, receive, send)
         await self.app(scope, receive, send)
+
+
+def _host_of(origin: str) -> str | None:
+    """Return the host of an Origin header, with the port if it has one; None if it has none or is malformed."""
+    try:
+        return urlsplit(origin).netloc or None
+    except ValueError:
+        return None
 
 
 class BodyMiddleware:

@@ -14,6 +14,7 @@ from digitnet.errors import DigitnetError
 from digitnet.inference.classifier import DigitClassifier
 
 REQUIRED_PACKAGES = ("torch", "lightning", "onnx")  # of `digitnet adapt`, which runs in the other process
+MIN_CORRECTIONS = 5  # that `digitnet adapt` needs for cross-validation
 NICENESS = 10  # the page has to answer while the model is adapted
 SECONDS_TO_END = 5  # after which a cancelled process is killed
 
@@ -37,6 +38,7 @@ class Teaching:
     def __init__(self, classifier: DigitClassifier, corrections: Corrections, data_dir: str = "data") -> None:
         self.classifier = self._original = classifier
         self.output = corrections.directory / "adapted.onnx"
+        self._corrections = corrections
         self.command = [
             sys.executable, "-m", "digitnet", "adapt", str(corrections.directory),
             "--output", str(self.output), "--data-dir", data_dir, "--progress", "json",
@@ -67,8 +69,11 @@ class Teaching:
         """Start to adapt the original model.
 
         Raises:
-            TeachingError: If it is running already.
+            TeachingError: If it is running already, or there are too few corrections.
         """
+        count = self._corrections.count()
+        if count < MIN_CORRECTIONS:
+            raise TeachingError(f"Correct at least {MIN_CORRECTIONS} predictions first; there are {count} so far.")
         with self._lock:
             if self._process and self._process.poll() is None:
                 raise TeachingError("The model is being adapted already.")
@@ -91,7 +96,10 @@ class Teaching:
             reading = threading.Thread(target=_read_lines, args=(process.stderr, errors), daemon=True)
             reading.start()
             for line in process.stdout:
-                message = json.loads(line)
+                try:
+                    message = json.loads(line)
+                except ValueError:  # printed by a library
+                    continue
                 scores = message.get("scores", scores)
                 if "stage" in message and self._progress["state"] == "running":
                     self._progress = {"state": "running", "stage": message["stage"], "fraction": message["fraction"]}
@@ -101,7 +109,7 @@ class Teaching:
         if process.returncode == 0:
             self._progress = {"state": "done", "scores": scores}
         else:
-            reason = errors[-1].removeprefix("error: ") if errors else f"it ended with status {process.returncode}"
+            reason = errors[-1].removeprefix("error: ") if errors else f"It ended with status {process.returncode}."
             self._progress = {"state": "failed", "error": reason, "scores": scores}
 
     def cancel(self) -> None:
@@ -125,7 +133,7 @@ class Teaching:
             model: "original" or "adapted".
 
         Raises:
-            TeachingError: If there is no such model.
+            TeachingError: If there is no such model, or not yet.
             ModelError: If the adapted model cannot be loaded.
         """
         if model == "original":
@@ -133,9 +141,7 @@ class Teaching:
         elif model == "adapted" and self.output.is_file():
             self.classifier = DigitClassifier(self.output)
         else:
-            raise TeachingError(
-                f"expected original or adapted as the model, and the latter to exist, got {model[:20]!r}"
-            )
+            raise TeachingError(f"There is no model {model[:20]!r}.")
 
 
 def _read_lines(stream: IO[str], lines: list[str]) -> None:

@@ -147,7 +147,7 @@ def test_a_slow_answer_does_not_replace_a_newer_one(page):
     ("status", "sent", "expected"),
     [
         (403, {"error": "Only pages of this app may send requests."}, "Only pages of this app may send requests."),
-        (403, {}, "The app refused the request of this page. Reload the page."),
+        (403, {}, "The app refused this page's request. Reload the page."),
         (413, {"error": "This picture is too large."}, "This picture is too large."),
         (503, {}, "The app is busy. Trying again…"),
         (502, "<html>Bad Gateway</html>", GONE),

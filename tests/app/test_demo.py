@@ -236,6 +236,7 @@ def test_pages_of_a_named_site_may_show_the_app_in_a_frame(client):
         ({"Origin": "http://digits.example", "Sec-Fetch-Site": "same-origin"}, 200),
         ({"Origin": "https://proxy.example", "Sec-Fetch-Site": "same-origin"}, 200),
         ({"Origin": "https://proxy.example:8443"}, 403),
+        ({"Origin": "http://["}, 403),
         ({"Origin": "http://evil.example"}, 403),
         ({"Origin": "http://digits.example:9999"}, 403),  # another port of the same host
         ({"Origin": "http://evil.example", "X-Forwarded-Host": "evil.example"}, 403),  # a script can set it

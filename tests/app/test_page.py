@@ -60,7 +60,7 @@ def test_an_empty_sketchpad_is_described(page):
 def test_a_drawn_digit_is_classified_with_its_confidence(page, strokes, digit):
     draw(page, strokes)
     shows(page, digit)
-    assert re.fullmatch(r"(\d+\.\d|>99\.9) % sure", status(page))
+    assert re.fullmatch(r"(\d+\.\d|>99\.9)\s% sure", status(page))
     assert page.locator(".bars li.first b").inner_text() == digit
     assert framed(page).shape == (28, 28)
     assert framed(page).max() == 255
@@ -214,7 +214,7 @@ def test_a_non_digit_is_rejected_with_the_bars_still_shown(page):
     settled(page)
     assert status(page) == "That doesn't look like a digit"
     shows(page, REJECTED)
-    fractions = [float(text.strip(">").removesuffix(" %")) for text in page.locator(".bars span").all_inner_texts()]
+    fractions = [float(text.strip(">\N{NO-BREAK SPACE}%")) for text in page.locator(".bars span").all_inner_texts()]
     assert len(fractions) == 10
     assert sum(fractions) == pytest.approx(100, abs=0.5)
 
@@ -243,7 +243,7 @@ def test_the_prediction_is_announced_once_per_digit(page):
     shows(page, "7")
     page.wait_for_timeout(1500)
     (spoken,) = page.evaluate("() => window.spoken")
-    assert re.fullmatch(r"7, (\d+\.\d|>99\.9) % sure", spoken)
+    assert re.fullmatch(r"7, (\d+\.\d|>99\.9)\s% sure", spoken)
     assert page.locator(".digit").get_attribute("aria-live") == "off"
 
 

@@ -20,6 +20,9 @@ SCORES = {"MNIST validation": [{"images": 10, "errors": 1}, {"images": 10, "erro
 
 @pytest.fixture
 def teaching(tmp_path):
+    for digit in range(5):
+        (tmp_path / "corrections" / str(digit)).mkdir(parents=True)
+        draw_digit(1).save(tmp_path / "corrections" / str(digit) / "image.png")
     teaching = Teaching(DigitClassifier(), Corrections(tmp_path / "corrections"))
     yield teaching
     teaching.cancel()
@@ -46,7 +49,6 @@ import json, shutil, sys
 print(json.dumps({{"scores": {SCORES}}}))
 """
     assert run(teaching, program) == {"state": "done", "scores": SCORES, "adapted": False, "in_use": "original"}
-    teaching.output.parent.mkdir()
     shutil.copy(teaching.classifier.path, teaching.output)
     assert teaching.status()["adapted"]
     teaching.use("adapted")
@@ -76,9 +78,19 @@ def test_only_one_adaptation_runs_at_a_time_and_it_can_be_cancelled(teaching):
     assert run(teaching, "")["state"] == "done"  # another one can be started
 
 
+def test_five_corrections_are_needed(teaching):
+    next(teaching.output.parent.rglob("*.png")).unlink()
+    with pytest.raises(TeachingError, match="at least 5 predictions first; there are 4 so far"):
+        teaching.start()
+
+
+def test_what_a_library_prints_is_ignored(teaching):
+    assert run(teaching, "print('some warning'); print('{\"scores\": {}}')")["state"] == "done"
+
+
 @pytest.mark.parametrize("model", ["adapted", "../../etc/passwd", ""])
 def test_a_model_that_does_not_exist_is_refused(teaching, model):
-    with pytest.raises(TeachingError, match="expected original or adapted"):
+    with pytest.raises(TeachingError, match="There is no model"):
         teaching.use(model)
 
 

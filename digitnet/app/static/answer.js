@@ -9,8 +9,8 @@ const withArticle = (digit) => `${digit === 8 ? "an" : "a"} ${digit}`;
 
 /** Return a probability as text. It is never 100 %, though it may be rounded to that. */
 export function percent(probability) {
-  if (probability >= 0.9995) return ">99.9 %";
-  return `${(100 * probability).toFixed(1)} %`;
+  if (probability >= 0.9995) return ">99.9\u00a0%"; // the space does not break
+  return `${(100 * probability).toFixed(1)}\u00a0%`;
 }
 
 /** Return the text below the digit. */
@@ -21,7 +21,7 @@ export function describe(state, isDrawing) {
     case "reading": return "Reading…";
     case "error": return state.message;
   }
-  if (state.blank) return isDrawing ? "" : "Too little ink";
+  if (state.blank) return isDrawing ? "" : "There is no digit to be seen";
   if (state.label === null) return isDrawing ? "Not a digit yet" : "That doesn't look like a digit";
   return `${percent(state.probabilities[state.label])} sure`;
 }
@@ -67,6 +67,7 @@ export function createAnswer(root, backend) {
     const label = state.kind === "answer" ? state.label : null;
     digit.textContent = label ?? DASH;
     status.textContent = describe(state, isDrawing);
+    find(".answer").classList.toggle("failed", state.kind === "error");
     status.classList.toggle("quiet", isDrawing && label === null);
     bars.forEach((bar, i) => {
       bar.className = i === label ? "first" : "";
@@ -75,7 +76,7 @@ export function createAnswer(root, backend) {
     });
     framed.src = state.framed ?? blankImage;
     time.textContent = state.milliseconds === undefined ? "" : ` · ${state.milliseconds.toFixed(1)} ms`;
-    setCorrectable(hasBars && isCurrent);
+    setCorrectable(hasBars && isCurrent && !isDrawing);
     announce(describeAloud(state, label), isDrawing);
   }
 
@@ -107,13 +108,17 @@ export function createAnswer(root, backend) {
   async function save(label) {
     const { blob } = shown;
     let text;
+    setCorrectable(false);
+    saved.textContent = "Saving…";
     try {
       await backend.save(blob, label);
       text = `Saved as ${withArticle(label)}.`;
     } catch (error) {
       text = `Not saved. ${BackendError.of(error).message}`;
     }
-    if (shown.blob === blob) saved.textContent = text;
+    if (shown.blob !== blob) return;
+    saved.textContent = text;
+    setCorrectable(true);
   }
 
   return { show, announceNow, disableCorrection: () => setCorrectable(false) };

@@ -9,11 +9,11 @@
 // All reject with a BackendError.
 
 const MESSAGES = {
-  offline: "You are offline. The prediction continues when the connection is back.",
+  offline: "You are offline. Predictions resume when you are back online.",
   gone: "Can't reach the app. Is it still running?",
-  timeout: "The app doesn't answer. Trying again…",
-  busy: "The app is busy. Trying again…",
-  refused: "The app refused the request of this page. Reload the page.",
+  timeout: "The app doesn't answer.",
+  busy: "The app is busy.",
+  refused: "The app refused this page's request. Reload the page.",
   "too large": "This picture is too large.",
   invalid: "This file isn't a picture that can be opened. Try PNG, JPEG, GIF, BMP, WebP or TIFF.",
 };
@@ -32,6 +32,6 @@ export class BackendError extends Error {
   static of(error) {
     if (error instanceof BackendError) return error;
     if (error?.name === "TimeoutError") return new BackendError("timeout");
-    return new BackendError("gone", `The prediction failed: ${error?.message ?? error}`);
+    return new BackendError("gone", `Something went wrong: ${error?.message ?? error}.`);
   }
 }

@@ -85,6 +85,7 @@ export function createCanvas(canvas, { getPenWidth, onChange, onMove = () => {} 
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key in ARROWS) moveCursor(...ARROWS[event.key]);
     else if (event.key === " " || event.key === "Enter") togglePen();
+    else if (event.key === "Escape" && drawing.isDrawnBy(KEYBOARD)) drawing.end(KEYBOARD);
     else return;
     event.preventDefault();
     canvas.classList.remove("by-pointer");

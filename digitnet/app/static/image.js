@@ -17,7 +17,7 @@ export function createImageTab(panel, backend, { examples, onState, onReplace })
   const find = (selector) => panel.querySelector(selector);
   const preview = find(".preview"), viewfinder = find(".viewfinder"), file = find(".file"), hint = find(".hint");
   const camera = find(".camera"), shoot = find(".shoot");
-  let image = null, source = null;
+  let image = null, source = null, hasPreview = false;
 
   const predictor = createPredictor(backend, { getImage: async () => image, timeout: TIMEOUT, onState });
 
@@ -40,8 +40,14 @@ export function createImageTab(panel, backend, { examples, onState, onReplace })
 
   function display(blob) {
     URL.revokeObjectURL(preview.src);
-    preview.onerror = () => { preview.hidden = true; };
+    preview.onerror = () => { // a format that only the server can open, or no image
+      hasPreview = false;
+      preview.hidden = true;
+      hint.textContent = "There is no preview of this file.";
+      hint.hidden = false;
+    };
     preview.src = URL.createObjectURL(blob);
+    hasPreview = true;
     preview.hidden = false;
     hint.hidden = true;
   }
@@ -61,27 +67,37 @@ export function createImageTab(panel, backend, { examples, onState, onReplace })
     viewfinder.srcObject?.getTracks().forEach((track) => track.stop());
     viewfinder.srcObject = null;
     viewfinder.hidden = shoot.hidden = true;
+    preview.hidden = !hasPreview;
+    hint.hidden = hasPreview;
+    camera.textContent = "Use the camera";
   }
   camera.addEventListener("click", async () => {
-    camera.disabled = true; // one stream at a time
+    const isOpen = Boolean(viewfinder.srcObject);
     stopCamera();
+    if (isOpen) return predictor.update();
+    camera.disabled = true; // one stream at a time
+    const earlier = source;
     try {
       const ideal = MAX_SIDE;
       const video = { facingMode: "environment", width: { ideal }, height: { ideal } };
       viewfinder.srcObject = await navigator.mediaDevices.getUserMedia({ video });
-      if (panel.hidden) return stopCamera(); // the other tab was chosen before the camera was allowed
+      // The other tab or another image was chosen before the camera was allowed.
+      if (panel.hidden || source !== earlier) return stopCamera();
       await viewfinder.play();
       preview.hidden = hint.hidden = true;
       viewfinder.hidden = shoot.hidden = false;
+      camera.textContent = "Close the camera";
+      predictor.pause("Point the camera at a digit");
       shoot.focus();
     } catch (error) {
       stopCamera();
-      predictor.fail(`The camera can't be used: ${error.message}`);
+      predictor.fail(`The camera can't be used: ${error.message.replace(/\.$/, "")}.`);
     } finally {
       camera.disabled = false;
     }
   });
   shoot.addEventListener("click", () => {
+    if (!viewfinder.videoWidth) return; // before the first frame
     const photo = document.createElement("canvas");
     [photo.width, photo.height] = [viewfinder.videoWidth, viewfinder.videoHeight];
     photo.getContext("2d").drawImage(viewfinder, 0, 0);
@@ -96,17 +112,23 @@ export function createImageTab(panel, backend, { examples, onState, onReplace })
 /** Make a button of each of the ten digits in an image. */
 async function showExamples(element, address, show) {
   const buttons = Array.from({ length: 10 }, (_, digit) => {
-    const button = Object.assign(document.createElement("button"), { type: "button" });
+    const button = Object.assign(document.createElement("button"), { type: "button", disabled: true });
     button.setAttribute("aria-label", `Example ${digit}`);
     return element.appendChild(button);
   });
   const strip = Object.assign(new Image(), { src: address });
-  await strip.decode();
+  try {
+    await strip.decode();
+  } catch {
+    element.replaceChildren(); // they are loaded again when the tab is displayed again
+    return;
+  }
   const side = strip.naturalHeight;
   buttons.forEach((button, digit) => {
     const canvas = Object.assign(document.createElement("canvas"), { width: side, height: side });
     canvas.getContext("2d").drawImage(strip, digit * side, 0, side, side, 0, 0, side, side);
     button.append(canvas);
+    button.disabled = false;
     button.addEventListener("click", () => canvas.toBlob(show, "image/png"));
   });
 }

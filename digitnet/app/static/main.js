@@ -33,35 +33,39 @@ export function start(root, backend, { description, directory = "", examples }) 
   function showState(id) {
     if (tabs.selected !== id || !inputs[id]) return; // the prediction of the other tab, or the page is not complete
     const { predictor, isDrawing = false } = inputs[id];
-    const state = predictor.state.kind === "empty" ? { kind: "empty", text: EMPTY_TEXT[id] } : predictor.state;
+    const state = predictor.state.kind === "empty" ? { text: EMPTY_TEXT[id], ...predictor.state } : predictor.state;
     answer.show(state, { isDrawing, isCurrent: predictor.isCurrent });
-    explain(state.kind === "answer" ? state.blob : null);
+    if (!["waiting", "reading"].includes(state.kind)) explain(state.kind === "answer" ? state.blob : null);
   }
 
-  // What nobody needs before the first answer is loaded with it.
-  let later = null;
+  // Modules that are not needed before the first answer are loaded with it, and again with the next one after a failure.
+  const loadTeaching = loader(backend.teaching && (async () => {
+    const { createTeaching } = await import("./teaching.js");
+    return createTeaching(find(".teaching"), backend.teaching, () => {
+      for (const { predictor } of Object.values(inputs)) predictor.update();
+    });
+  }));
+  const loadExplanation = loader(backend.explain && (async () => {
+    const { createExplanation } = await import("./explanation.js");
+    addStyle("explanation.css");
+    return createExplanation(find(".explanation-panel"), backend);
+  }));
+  let hasAnswer = false;
   async function explain(blob) {
-    if (!later && !blob) return;
-    later ??= loadLater();
-    const { explanation } = await later;
-    explanation?.update(blob);
-  }
-
-  async function loadLater() {
-    if (backend.teaching) {
-      const { createTeaching } = await import("./teaching.js");
-      createTeaching(find(".teaching"), backend.teaching, () => {
-        for (const { predictor } of Object.values(inputs)) predictor.update();
-      });
-    }
-    return { explanation: backend.explain && (await loadExplanation(find(".explanation-panel"), backend)) };
+    hasAnswer ||= Boolean(blob);
+    if (!hasAnswer) return;
+    loadTeaching();
+    (await loadExplanation())?.update(blob);
   }
 
   const inputs = {};
+  let lastCleared = null;
   const sketchpad = createSketchpad(find("#panel-draw"), backend, {
     onState: () => showState("tab-draw"),
     onChange: answer.disableCorrection,
     onClear(strokes, state) {
+      if (strokes === lastCleared) return; // it was brought back by Undo and cleared again
+      lastCleared = strokes;
       recent.add(paintOnce(strokes, THUMBNAIL_SIZE), state, () => {
         tabs.select("tab-draw");
         sketchpad.show(strokes);
@@ -73,8 +77,10 @@ export function start(root, backend, { description, directory = "", examples }) 
     examples,
     onState: () => showState("tab-image"),
     async onReplace(blob, state) {
-      const image = await createImageBitmap(blob).catch(() => null);
-      if (image) recent.add(image, state, () => showImage(blob));
+      const image = await createImageBitmap(blob, { resizeHeight: THUMBNAIL_SIZE }).catch(() => null);
+      if (!image) return; // only the server can open it
+      recent.add(image, state, () => showImage(blob));
+      image.close();
     },
   });
   Object.assign(inputs, { "tab-draw": sketchpad, "tab-image": imageTab });
@@ -114,10 +120,16 @@ function acceptFilesAnywhere(target, accept) {
   });
 }
 
-async function loadExplanation(element, backend) {
-  const style = document.createElement("link");
-  Object.assign(style, { rel: "stylesheet", href: new URL("explanation.css", import.meta.url) });
-  document.head.append(style);
-  const { createExplanation } = await import("./explanation.js");
-  return createExplanation(element, backend);
+/** Return a function that loads something once, or again after a failure; null without something to load. */
+function loader(load) {
+  let loaded = null;
+  return () => {
+    loaded ??= load ? load().catch(() => { loaded = null; }) : Promise.resolve(null);
+    return loaded;
+  };
+}
+
+function addStyle(name) {
+  const href = new URL(name, import.meta.url);
+  document.head.append(Object.assign(document.createElement("link"), { rel: "stylesheet", href }));
 }

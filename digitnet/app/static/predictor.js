@@ -15,6 +15,14 @@ const sleep = (milliseconds, signal) =>
     signal?.addEventListener("abort", () => { clearTimeout(timer); resolve(); }, { once: true });
   });
 
+/** Return a signal that aborts with another one or after a time. AbortSignal.any is missing in Safari before 17.4. */
+function withTimeout(signal, milliseconds) {
+  const controller = new AbortController();
+  const timer = setTimeout(() => controller.abort(new DOMException("No answer", "TimeoutError")), milliseconds);
+  signal.addEventListener("abort", () => { clearTimeout(timer); controller.abort(signal.reason); }, { once: true });
+  return controller.signal;
+}
+
 /**
  * Make a predictor.
  *
@@ -57,6 +65,12 @@ export function createPredictor(backend, { getImage, isDrawing = () => false, ti
     attempt.abort(STOPPED);
   }
 
+  /** Show a text instead of an answer. */
+  function pause(text) {
+    stop();
+    setState({ kind: "empty", text });
+  }
+
   /** Show an error that was found before the request. */
   function fail(message) {
     stop();
@@ -86,7 +100,7 @@ export function createPredictor(backend, { getImage, isDrawing = () => false, ti
   async function classify(signal) {
     try {
       const blob = await getImage();
-      const answer = blob && (await backend.classify(blob, AbortSignal.any([signal, AbortSignal.timeout(timeout)])));
+      const answer = blob && (await backend.classify(blob, withTimeout(signal, timeout)));
       if (signal.aborted) return;
       answered();
       setState(blob ? { kind: "answer", ...answer, blob } : { kind: "empty" });
@@ -101,7 +115,8 @@ export function createPredictor(backend, { getImage, isDrawing = () => false, ti
       answered();
       const { cause, message } = BackendError.of(error);
       const retrying = RETRIED.includes(cause);
-      setState({ kind: "error", cause, message, retrying });
+      const suffix = ["busy", "timeout"].includes(cause) ? " Trying again…" : "";
+      setState({ kind: "error", cause, message: message + suffix, retrying });
       if (!retrying) return;
       await sleep(RETRY_AFTER, signal);
       changed ||= signal.reason !== STOPPED;
@@ -110,6 +125,7 @@ export function createPredictor(backend, { getImage, isDrawing = () => false, ti
 
   return {
     prepare,
+    pause,
     fail,
     update,
     get state() { return state; },

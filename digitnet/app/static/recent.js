@@ -20,8 +20,9 @@ export function createRecent(section) {
    */
   function add(image, state, restore) {
     const label = state.kind === "answer" && state.label !== null ? String(state.label) : "–";
+    const name = label !== "–" ? label : state.kind === "answer" ? "rejected" : "not classified";
     const button = Object.assign(document.createElement("button"), { type: "button" });
-    button.setAttribute("aria-label", `Bring back: ${label === "–" ? "rejected" : label}`);
+    button.setAttribute("aria-label", `Bring back: ${name}`);
     const caption = Object.assign(document.createElement("span"), { textContent: label });
     button.append(thumbnail(image), caption);
     button.addEventListener("click", () => {

@@ -13,6 +13,7 @@ const JPEG_QUALITY = 0.92;
  * @throws {BackendError} if it is too large and the browser cannot open it
  */
 export async function reduce(blob) {
+  if (!blob.size) throw new BackendError("invalid");
   let bitmap;
   try {
     bitmap = await createImageBitmap(blob);

@@ -2,6 +2,7 @@
 import { BackendError } from "./backend.js";
 
 const CAUSES = { 400: "invalid", 403: "refused", 404: "invalid", 409: "refused", 413: "too large", 429: "busy", 503: "busy", 507: "full" };
+const TIMEOUT = 10_000; // milliseconds, of a request that has no other one
 const LOOPBACK = ["localhost", "127.0.0.1", "[::1]"]; // reachable without a connection
 
 /**
@@ -11,20 +12,20 @@ const LOOPBACK = ["localhost", "127.0.0.1", "[::1]"]; // reachable without a con
  * @param {{canSave: boolean, canTeach?: boolean}} options - whether the server saves corrections and adapts the model
  */
 export function createServer(root, { canSave, canTeach = false }) {
-  const post = (path, body, signal) => send(path, { method: "POST", body, signal });
+  const post = (path, body, signal) => send(path, { method: "POST", body, ...(signal && { signal }) });
 
   async function send(path, options) {
     let response;
     try {
-      response = await fetch(new URL(path, root), { ...options, cache: "no-store" });
+      response = await fetch(new URL(path, root), { signal: AbortSignal.timeout(TIMEOUT), cache: "no-store", ...options });
     } catch (error) {
       if (error.name === "AbortError" || error.name === "TimeoutError") throw error;
       const isOffline = !navigator.onLine && !LOOPBACK.includes(location.hostname);
       throw new BackendError(isOffline ? "offline" : "gone");
     }
-    const answer = await response.json().catch(() => ({}));
-    if (response.ok) return answer;
-    throw new BackendError(CAUSES[response.status] ?? "gone", answer.error);
+    const answer = await response.json().catch(() => null);
+    if (response.ok && answer) return answer;
+    throw new BackendError(CAUSES[response.status] ?? "gone", answer?.error); // without one, for example behind a proxy
   }
 
   return {

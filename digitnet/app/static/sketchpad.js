@@ -62,7 +62,7 @@ export function createSketchpad(panel, backend, { onState, onChange, onClear, an
     undo.disabled = !drawing.canUndo && !drawing.isActive;
     redo.disabled = !drawing.canRedo;
     clear.disabled = drawing.isEmpty;
-    if (focused?.disabled && panel.contains(focused)) width.focus(); // the keyboard's focus would be lost
+    if (focused?.disabled && panel.contains(focused)) find("canvas").focus(); // the keyboard's focus would be lost
   }
 
   // A reload and the Back button keep the drawing, in this browser tab only.
@@ -86,7 +86,8 @@ export function createSketchpad(panel, backend, { onState, onChange, onClear, an
   }
 
   const act = (name) => () => {
-    if (name === "clear" && !drawing.isEmpty) onClear(drawing.strokes, predictor.state);
+    drawing.endAll();
+    if (name === "clear" && !drawing.isEmpty) onClear(drawing.finishedStrokes, predictor.state);
     drawing[name]();
     refresh();
   };

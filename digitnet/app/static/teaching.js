@@ -17,10 +17,16 @@ export function createTeaching(element, teaching, onModelChange) {
   const teach = find(".teach"), cancel = find(".cancel"), use = find(".use"), text = find(".teaching-text");
   const progress = find("progress");
   const introduction = text.textContent;
-  let inUse = null;
+  let inUse = null, timer = null;
+
+  function pollLater() {
+    clearTimeout(timer);
+    timer = setTimeout(() => request(teaching.status), POLL_AFTER);
+  }
 
   function show(status) {
     const isRunning = status.state === "running";
+    const hadFocus = [teach, cancel].includes(document.activeElement);
     teach.hidden = isRunning;
     cancel.hidden = progress.hidden = !isRunning;
     progress.value = status.fraction ?? 0;
@@ -30,7 +36,8 @@ export function createTeaching(element, teaching, onModelChange) {
     text.textContent = describe(status);
     if (inUse !== null && inUse !== status.in_use) onModelChange();
     inUse = status.in_use;
-    if (isRunning) setTimeout(() => request(teaching.status), POLL_AFTER);
+    if (isRunning) pollLater();
+    if (hadFocus) (isRunning ? cancel : teach).focus(); // the button that had the focus is hidden
   }
 
   function describe({ state, stage, fraction, error, scores, in_use: model }) {
@@ -39,7 +46,7 @@ export function createTeaching(element, teaching, onModelChange) {
     if (state === "cancelled") return "Cancelled. Nothing has changed.";
     const note = model === "adapted" ? "The adapted model is in use." : introduction;
     if (state !== "done") return note;
-    const results = Object.entries(scores).map(([name, [before, after]]) =>
+    const results = Object.entries(scores ?? {}).map(([name, [before, after]]) =>
       `${name}: ${percent(accuracy(before))} before, ${percent(accuracy(after))} after`);
     return `${results.join("; ")}. ${model === "adapted" ? note : ""}`;
   }
@@ -50,8 +57,9 @@ export function createTeaching(element, teaching, onModelChange) {
     try {
       show(await call(...values));
     } catch (error) {
-      text.textContent = BackendError.of(error).message;
-      if (!progress.hidden) setTimeout(() => request(teaching.status), POLL_AFTER);
+      const { cause, message } = BackendError.of(error);
+      text.textContent = message;
+      if (!progress.hidden || cause === "refused") pollLater(); // it may run in another tab of the browser
     }
   }
 
