@@ -21,7 +21,7 @@ export function describe(state, isDrawing) {
     case "reading": return "Reading…";
     case "error": return state.message;
   }
-  if (state.blank) return isDrawing ? "" : "There is no digit to be seen";
+  if (state.blank) return isDrawing ? "" : "Too little ink to recognize";
   if (state.label === null) return isDrawing ? "Not a digit yet" : "That doesn't look like a digit";
   return `${percent(state.probabilities[state.label])} sure`;
 }
