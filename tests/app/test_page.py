@@ -460,7 +460,7 @@ def test_a_refused_camera_is_reported_without_the_previous_prediction(page):
         "() => { navigator.mediaDevices.getUserMedia = async () => { throw new Error('Permission denied'); }; }"
     )
     button(page, "Use the camera").click()
-    says(page, "The camera can't be used: Permission denied")
+    says(page, "The camera can't be used: Permission denied.")
     shows(page, REJECTED)
     assert button(page, "It is a 7").is_disabled()
     assert not framed(page).any()
