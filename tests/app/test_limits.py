@@ -160,7 +160,7 @@ def shared_app(tmp_path_factory):
     assert app.stop() == 130
     printed = app.process.stdout.read()
     app.process.stdout.close()
-    assert printed == "", printed  # neither a traceback nor a warning
+    assert printed == "Interrupted (SIGINT).\n"  # neither a traceback nor a warning
 
 
 def test_fifty_simultaneous_clients_all_get_predictions(shared_app):
