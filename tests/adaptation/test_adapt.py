@@ -6,8 +6,11 @@ from digitnet.adaptation import adapt as adapt_function
 from digitnet.adaptation import save
 from digitnet.adaptation.adapt import MANY_CORRECTIONS, Adaptation, split_folds
 from digitnet.adaptation.module import Score
+from digitnet.data import mnist
 from digitnet.errors import CheckpointError, ConfigError, RegressionError
 from digitnet.model.checkpoint import load_model
+
+MD5 = dict(mnist.MD5)
 
 
 class CancelledError(Exception):
@@ -102,17 +105,17 @@ def test_the_original_model_is_not_changed_by_the_runs(data, checkpoint):
 
 
 @pytest.fixture
-def adapted(data, checkpoint):
-    return adapt_function(data, checkpoint)._replace(
-        corrections_after=Score(20, 0, 0, 0.0), validation_after=Score(64, 0, 0, 0.0)
-    )
+def adapted(data):
+    """Return an adaptation of the released model; a random one gives almost the same logits for all images."""
+    return adapt_function(data)._replace(corrections_after=Score(20, 0, 0, 0.0), validation_after=Score(64, 0, 0, 0.0))
 
 
 @pytest.mark.slow
-def test_the_checkpoint_and_a_verified_onnx_file_are_written(adapted, data, tmp_path):
+def test_the_checkpoint_and_a_verified_onnx_file_are_written(adapted, mnist_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr(mnist, "MD5", MD5)  # of the real files: framing changes the tiny ones, and so the accuracy
     output = tmp_path / "out" / "adapted.onnx"
     stages = []
-    written = save(adapted, output, data.data_dir, lambda stage, fraction: stages.append(fraction))
+    written = save(adapted, output, str(mnist_dir), lambda stage, fraction: stages.append(fraction))
     assert written == tmp_path / "out" / "adapted.ckpt"
     names = ["adapted.activations.onnx", "adapted.ckpt", "adapted.onnx"]
     assert sorted(path.name for path in output.parent.iterdir()) == names

@@ -110,8 +110,13 @@ def test_a_busy_port_is_refused_with_another_one_to_use_and_a_free_one_is_not():
 
 
 def test_the_port_after_the_last_one_is_the_first():
-    with pytest.raises(ConfigError, match=r"Use another port: --port 1$"):
-        cli.check_address("digits.invalid", 65535)
+    with socket.create_server(("127.0.0.1", 65535)), pytest.raises(ConfigError, match=r"Use another port: --port 1$"):
+        cli.check_address("127.0.0.1", 65535)
+
+
+def test_a_name_that_cannot_be_resolved_is_not_called_a_problem_of_the_port():
+    with pytest.raises(ConfigError, match=r"Use another host, for example --host 127\.0\.0\.1$"):
+        cli.check_address("digits.invalid", 7860)
 
 
 def test_the_page_offers_corrections_unless_they_are_disabled(launch):
