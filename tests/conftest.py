@@ -129,10 +129,14 @@ class Pages:
         self.contexts.append(self.browser.new_context(**options))
         page = self.contexts[-1].new_page()
         page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
+        page.on("console", self._check_message)
         page.on("request", lambda request: self._check_host(request.url))
         page.goto(url)
         return page
+
+    def _check_message(self, message) -> None:
+        if message.type == "error":
+            self.errors.append(f"{message.text} {message.location.get('url')}")
 
     def _check_host(self, url: str) -> None:
         parts = urlsplit(url)
