@@ -128,7 +128,7 @@ def test_a_browser_opens_the_page_below_a_path_with_tls(pages, below_a_path):
     )
     assert label == 1
     page.close()  # before its server stops
-    # Chromium starts a request again after it accepted the self-signed certificate, and gives up some on a busy machine.
+    # Chromium repeats requests after it accepted the self-signed certificate, and gives up some on a busy machine.
     pages.errors[:] = [error for error in pages.errors if "ERR_TOO_MANY_RETRIES" not in error]
 
 
