@@ -81,8 +81,9 @@ export function createPredictor(backend, { getImage, isDrawing = () => false, ti
   function update() {
     changed = true;
     if (!state.retrying) expectAnswer(); // a retried error is shown until there is an answer
-    if (running) staleTimer ??= setTimeout(() => attempt.abort(), STALE_AFTER);
-    else run();
+    if (!running) return run();
+    const current = attempt; // not one that starts in the meantime
+    staleTimer ??= setTimeout(() => current.abort(), STALE_AFTER);
   }
 
   async function run() {
@@ -97,21 +98,23 @@ export function createPredictor(backend, { getImage, isDrawing = () => false, ti
     running = false;
   }
 
+  /** Classify the present image instead of that of an aborted request. */
+  function giveUp(signal) {
+    clearTimeout(staleTimer);
+    staleTimer = null;
+    changed ||= signal.reason !== STOPPED;
+  }
+
   async function classify(signal) {
     try {
       const blob = await getImage();
       const answer = blob && (await backend.classify(blob, withTimeout(signal, timeout)));
-      if (signal.aborted) return;
+      if (signal.aborted) return giveUp(signal);
       answered();
       setState(blob ? { kind: "answer", ...answer, blob } : { kind: "empty" });
       if (changed) expectAnswer();
     } catch (error) {
-      if (signal.aborted) {
-        clearTimeout(staleTimer);
-        staleTimer = null;
-        changed ||= signal.reason !== STOPPED;
-        return;
-      }
+      if (signal.aborted) return giveUp(signal);
       answered();
       const { cause, message } = BackendError.of(error);
       const retrying = RETRIED.includes(cause);
