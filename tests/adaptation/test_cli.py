@@ -80,6 +80,8 @@ def start(tiny_mnist, corrections, checkpoint, output, *options):
     program = (
         "import json, sys; from digitnet.data import mnist; mnist.MD5.update(json.loads(sys.argv.pop(1)));"
         "from digitnet.adaptation import Adaptation; Adaptation.check = lambda self: None;"  # a random network is bad
+        # Framing changes the tiny images, and so the accuracy on them; test_adapt.py verifies a file on the real ones.
+        "sys.modules['digitnet.adaptation.adapt'].verify = lambda graph, *_: graph.SerializeToString();"
         "from digitnet.cli import main; main()"
     )
     command = [
