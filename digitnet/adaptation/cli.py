@@ -146,8 +146,8 @@ def print_scores(adaptation: Adaptation, form: str) -> None:
     table = Table("images", "number", "accuracy before", "after", box=SIMPLE)
     for name, (before, after) in sets.items():
         table.add_row(name, f"{before.images:,}", *(_describe(score, score.errors) for score in (before, after)))
-        most_probable = [_describe(score, score.misclassified) for score in (before, after)]
-        table.add_row("  most probable digit", "", *most_probable)
+        misclassified = [_describe(score, score.misclassified) for score in (before, after)]
+        table.add_row("  most probable digit", "", *misclassified)
     console = Console(width=None if sys.stdout.isatty() else 100)
     console.print(table)
 
