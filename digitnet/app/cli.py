@@ -128,7 +128,10 @@ def serve(
     address = launch(demo, page_routes(classifier, corrections), options)
     print(f"{describe(classifier)}\nOpen {address}  (press Ctrl-C to stop)", flush=True)
     print(describe_address_for_phones(host_of(options), options.port, sys.stdout.isatty()), end="", flush=True)
-    demo.block_thread()
+    try:
+        demo.block_thread()
+    finally:  # otherwise Python ends while the threads of the server run, which can abort the process
+        demo.close(verbose=False)
 
 
 def launch(demo: gr.Blocks, routes: Sequence[BaseRoute], options: argparse.Namespace) -> str:

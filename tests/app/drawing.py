@@ -35,13 +35,13 @@ def draw(page, strokes, pen_up=True, steps=4) -> None:
 
 
 def shows(page, digit: str) -> None:
-    """Wait until the page shows a digit, or that the image is rejected."""
-    page.wait_for_function("digit => document.querySelector('[data-testid=digit]').textContent === digit", arg=digit)
+    """Wait until the page, which may still be loading, shows a digit, or that the image is rejected."""
+    page.wait_for_function("digit => document.querySelector('[data-testid=digit]')?.textContent === digit", arg=digit)
 
 
 def says(page, text: str) -> None:
     """Wait until the line beside the digit is `text`."""
-    page.wait_for_function("text => document.querySelector('.status').textContent === text", arg=text)
+    page.wait_for_function("text => document.querySelector('.status')?.textContent === text", arg=text)
 
 
 def status(page) -> str:
@@ -60,8 +60,8 @@ def settled(page) -> np.ndarray:
     page.evaluate("() => { window.last = null; }")
     page.wait_for_function(
         """() => {
-            const { src } = document.querySelector("[data-testid=framed]");
-            if (window.last?.src !== src) window.last = { src, since: performance.now() };
+            const src = document.querySelector("[data-testid=framed]")?.src;
+            if (!src || window.last?.src !== src) window.last = { src, since: performance.now() };
             return performance.now() - window.last.since > 1000;
         }"""
     )

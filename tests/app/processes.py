@@ -50,8 +50,13 @@ class App:
             self.output += line
 
     def stop(self) -> int:
+        """Stop the app with Ctrl-C and return its exit status; `output` is what it printed since its address."""
+        assert self.process.stdout is not None
         self.process.send_signal(signal.SIGINT)
-        return self.process.wait(timeout=20)
+        self.output = self.process.communicate(timeout=20)[0]
+        if self.process.returncode < 0:
+            print(self.output)  # which pytest shows if the test fails
+        return self.process.returncode
 
     def end(self) -> None:
         """Kill the process and close its output."""

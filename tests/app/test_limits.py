@@ -59,8 +59,7 @@ def app(tmp_path):
     app = App(tmp_path)
     yield app
     assert app.stop() == 130
-    assert "Traceback" not in app.process.stdout.read()
-    app.process.stdout.close()
+    assert "Traceback" not in app.output
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
@@ -158,9 +157,7 @@ def shared_app(tmp_path_factory):
     app = App(tmp_path_factory.mktemp("app"))
     yield app
     assert app.stop() == 130
-    printed = app.process.stdout.read()
-    app.process.stdout.close()
-    assert printed == "Interrupted (SIGINT).\n"  # neither a traceback nor a warning
+    assert app.output == "Interrupted (SIGINT).\n"  # neither a traceback nor a warning
 
 
 def test_fifty_simultaneous_clients_all_get_predictions(shared_app):

@@ -36,8 +36,7 @@ def one() -> bytes:
 
 def stop(app: App) -> None:
     assert app.stop() == 130
-    assert "Traceback" not in app.process.stdout.read()
-    app.process.stdout.close()
+    assert "Traceback" not in app.output
 
 
 @pytest.mark.parametrize(
@@ -225,8 +224,7 @@ def test_without_a_terminal_there_is_no_code(tmp_path):
     app = App(tmp_path, "--host=0.0.0.0")
     assert httpx.get(f"http://{network_address()}:{app.port}/").status_code == 200
     assert app.stop() == 130
-    assert app.process.stdout.read().splitlines() == [
+    assert app.output.splitlines() == [
         f"On a phone in the same network, open http://{network_address()}:{app.port}/",
         "Interrupted (SIGINT).",
     ]
-    app.process.stdout.close()

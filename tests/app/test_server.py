@@ -212,7 +212,6 @@ def test_a_page_of_another_origin_saves_no_correction(browser, tmp_path, other_s
     assert not list((tmp_path / "corrections").rglob("*.png"))
     page.close()
     assert app.stop() == 130
-    app.process.stdout.close()
 
 
 @pytest.mark.browser
@@ -224,7 +223,6 @@ def test_the_app_works_behind_nginx(pages, tmp_path, forwarded):
     proxy = Proxy(tmp_path, app, *settings)
     if not forwarded:  # then the app has to be told the address that the browser shows
         app.stop()
-        app.process.stdout.close()
         app = App(tmp_path, f"--allow-host=127.0.0.1:{proxy.port}", port=app.port)
     try:
         page = pages.open(proxy.url)
@@ -236,7 +234,6 @@ def test_the_app_works_behind_nginx(pages, tmp_path, forwarded):
         proxy.process.terminate()
         proxy.process.wait()
         assert app.stop() == 130
-        app.process.stdout.close()
 
 
 def test_the_host_name_can_be_restricted(tmp_path):
@@ -246,7 +243,6 @@ def test_the_host_name_can_be_restricted(tmp_path):
     for host, status in (("digits.example", 200), ("other.example", 400)):
         assert httpx.get(app.url, headers={"Host": host}).status_code == status
     assert app.stop() == 130
-    app.process.stdout.close()
 
 
 def test_a_hundred_half_open_connections_do_not_stop_it(app):
@@ -297,7 +293,6 @@ def test_the_server_connects_to_no_other_host(tmp_path, image_file, monkeypatch)
     program = readme_block("import base64").replace("http://127.0.0.1:7860/", app.url)
     subprocess.run([sys.executable, "-c", program], cwd=image_file.parent, capture_output=True, check=True)
     app.stop()
-    app.process.stdout.close()
     assert not (tmp_path / "connections.txt").exists()
 
 
@@ -349,6 +344,5 @@ def test_ctrl_c_stops_the_app(tmp_path):
     start = time.monotonic()
     assert app.stop() == 130
     assert time.monotonic() - start < 10
-    assert "Traceback" not in app.process.stdout.read()
-    app.process.stdout.close()
+    assert "Traceback" not in app.output
     assert [*tmp_path.iterdir()] == []
