@@ -45,7 +45,6 @@ export function createBrowserBackend() {
       });
     });
   }
-  loaded().catch(() => {}); // the first prediction reports it
 
   async function classify(blob, signal) {
     const { data, width, height } = await decode(blob);
@@ -72,7 +71,7 @@ export function createBrowserBackend() {
     }
   }
 
-  return { classify, explain };
+  return { classify, explain, loaded: loaded() };
 }
 
 async function fetchFile(url) {

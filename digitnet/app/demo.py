@@ -30,7 +30,12 @@ MAX_FILE_BYTES = 20_000_000  # of an image file
 START_PAGE = """
 const load = (address) => import(new URL(address, document.baseURI));
 Promise.all([load("%s"), load("%s")]).then(([{ start }, { createServer }]) =>
-  start(element, createServer(new URL("digitnet/", document.baseURI), { canSave: %s, canTeach: %s }), %s));
+  start(element, createServer(new URL("digitnet/", document.baseURI), { canSave: %s, canTeach: %s }), %s)
+).catch((error) => {
+  console.error(error);
+  const message = element.querySelector(".start");
+  message.textContent = message.dataset.failed;
+});
 """
 # Gradio keeps the last input of each session, up to MAX_BODY_BYTES, which neither the page nor the API needs. It must
 # keep one session while it runs an event.

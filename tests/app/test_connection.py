@@ -198,3 +198,17 @@ def test_a_full_directory_of_corrections_is_reported_without_moving_the_page(pag
     ]
     page.close()
     pages.errors.clear()  # the browser's own line about the response
+
+
+@pytest.mark.parametrize("module", ["main.js", "sketchpad.js", "server.js"])
+def test_a_page_that_cannot_start_says_what_to_do(pages, app, module):
+    page = pages.open("about:blank")
+    page.route(f"**/digitnet/static/*/{module}", lambda route: route.abort())
+    page.goto(app.url)
+    page.get_by_text("This page could not be loaded completely. Reload it.").wait_for()
+    assert not page.get_by_role("button", name="Clear").is_visible()
+    page.unroute(f"**/digitnet/static/*/{module}")
+    page.reload()
+    page.get_by_role("button", name="Clear").wait_for()
+    assert not page.locator(".start").is_visible()
+    pages.errors.clear()  # about the module

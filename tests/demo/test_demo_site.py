@@ -170,6 +170,31 @@ def test_the_model_is_loaded_again_after_a_failure(pages, page):
     shows(again, "7")
 
 
+def test_the_page_says_that_the_model_is_loading_and_a_drawing_is_classified_when_it_is_there(pages, page):
+    context = pages.browser.new_context(service_workers="block")
+    pages.contexts.append(context)
+    again, waiting = context.new_page(), []
+    again.route("**/digitnet.onnx", lambda route: waiting.append(route))
+    again.goto(page.url)
+    says(again, "Loading the model…")
+    draw(again, SEVEN)
+    again.wait_for_timeout(1000)
+    says(again, "Loading the model…")
+    for route in waiting:
+        route.continue_()
+    shows(again, "7")
+
+
+@pytest.mark.parametrize("module", ["browser_backend.js", "tabs.js"])
+def test_a_page_that_cannot_start_says_what_to_do(pages, page, module):
+    context = pages.browser.new_context(service_workers="block")
+    pages.contexts.append(context)
+    broken = context.new_page()
+    broken.route(f"**/{module}", lambda route: route.abort())
+    broken.goto(page.url)
+    broken.get_by_text("This page could not be loaded completely. Reload it.").wait_for()
+
+
 def test_a_new_version_replaces_the_old_one(page, site):
     old = {name: (site / name).read_text() for name in ("index.html", "service_worker.js")}
     try:

@@ -18,7 +18,7 @@ export function describe(state, isDrawing) {
   switch (state.kind) {
     case "empty": return state.text;
     case "waiting": return "";
-    case "reading": return "Reading…";
+    case "reading": return state.text ?? "Reading…";
     case "error": return state.message;
   }
   if (state.blank) return isDrawing ? "" : "Too little ink to recognize";

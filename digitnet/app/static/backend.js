@@ -2,6 +2,7 @@
 //
 //   classify(blob, signal)  Promise of {label: number|null, probabilities: number[10], blank: boolean, framed: data URI,
 //                           milliseconds: number} for an image file
+//   loaded                  Promise that settles when the model is loaded, or cannot be; absent if nothing is to be loaded
 //   save(blob, digit)       saves a correction; absent if the back end cannot save any
 //   teaching                {status(), start(), cancel(), use(model)}; absent if the model cannot be adapted
 //   explain(blob)           the values of the panel "How does it decide?"; absent if there is no panel

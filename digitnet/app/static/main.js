@@ -7,6 +7,7 @@ import { createSketchpad } from "./sketchpad.js";
 import { createTabs } from "./tabs.js";
 
 const THUMBNAIL_SIZE = 128; // pixels
+const LOADING = "Loading the model…";
 const EMPTY_TEXT = { "tab-draw": "Draw a digit to begin", "tab-image": "No image yet" };
 
 /**
@@ -33,7 +34,9 @@ export function start(root, backend, { description, directory = "", examples }) 
   function showState(id) {
     if (tabs.selected !== id || !inputs[id]) return; // the prediction of the other tab, or the page is not complete
     const { predictor, isDrawing = false } = inputs[id];
-    const state = predictor.state.kind === "empty" ? { text: EMPTY_TEXT[id], ...predictor.state } : predictor.state;
+    let { state } = predictor;
+    if (state.kind === "empty") state = { text: isLoading ? LOADING : EMPTY_TEXT[id], ...state };
+    if (state.kind === "reading" && isLoading) state = { ...state, text: LOADING };
     answer.show(state, { isDrawing, isCurrent: predictor.isCurrent });
     if (!["waiting", "reading"].includes(state.kind)) explain(state.kind === "answer" ? state.blob : null);
   }
@@ -57,6 +60,12 @@ export function start(root, backend, { description, directory = "", examples }) 
     loadTeaching();
     (await loadExplanation())?.update(blob);
   }
+
+  let isLoading = Boolean(backend.loaded);
+  backend.loaded?.finally(() => {
+    isLoading = false;
+    showState(tabs.selected);
+  }).catch(() => {}); // the first prediction reports it
 
   const inputs = {};
   let lastCleared = null;
@@ -93,6 +102,7 @@ export function start(root, backend, { description, directory = "", examples }) 
     imageTab.show(blob);
   }
   acceptFilesAnywhere(find(".drop-target"), showImage);
+  find(".start").hidden = true;
   find(".digitnet").classList.remove("starting");
 }
 
