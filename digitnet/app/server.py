@@ -3,6 +3,7 @@
 A request that is refused gets JSON, {"error": one sentence}.
 """
 
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from urllib.parse import urlsplit
@@ -16,6 +17,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from digitnet.errors import ConfigError
+
 # Gradio's page has inline scripts and styles, and creates functions from text. All else comes from this server.
 CONTENT_SECURITY_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline';"
@@ -25,6 +28,7 @@ CONTENT_SECURITY_POLICY = (
 OTHER_SITES = ("cross-site", "same-site")  # values of Sec-Fetch-Site, which a page's script cannot set
 LOOPBACK = ("127.0.0.1", "localhost")  # Gradio sends a request there to find out whether it has started
 UPLOAD_PATH = "/upload"
+ORIGIN = re.compile(r"https?://[\w-]+(\.[\w-]+)*(:\d{1,5})?", re.ASCII)
 
 
 def error_response(status: int, message: str) -> JSONResponse:
@@ -57,7 +61,16 @@ def middleware(
 
     Returns:
         Middleware for Starlette that accepts only requests from its own pages, no uploads, and bodies of limited size.
+
+    Raises:
+        ConfigError: If one of `frame_ancestors` is not an origin.
     """
+    for site in frame_ancestors:  # a semicolon or a space would add to the Content-Security-Policy
+        if not ORIGIN.fullmatch(site):
+            raise ConfigError(
+                f"the site that may show the page in a frame is {site!r}; it must be an origin, scheme://host[:port],"
+                " such as https://example.org"
+            )
     checks = [
         Middleware(HeadersMiddleware, frame_ancestors=frame_ancestors),
         Middleware(SameOriginMiddleware, hosts=hosts),
