@@ -105,10 +105,15 @@ def open_corrections(options: argparse.Namespace) -> Corrections | None:
 
     Returns:
         The directory of the corrections; None with --no-corrections.
+
+    Raises:
+        ConfigError: If no corrections can be saved in the directory.
     """
     if options.no_corrections:
         return None
-    return Corrections(options.corrections, options.max_corrections, options.max_correction_bytes)
+    corrections = Corrections(options.corrections, options.max_corrections, options.max_correction_bytes)
+    corrections.check()
+    return corrections
 
 
 def serve(
@@ -146,7 +151,7 @@ def launch(demo: gr.Blocks, routes: Sequence[BaseRoute], options: argparse.Names
         The address at which the page can be opened on this machine.
 
     Raises:
-        ConfigError: If the host, the port or the root path cannot be used.
+        ConfigError: If the host, the port, the root path or a site of --allow-frame cannot be used.
     """
     host = host_of(options)
     check_address(host, options.port)

@@ -1,6 +1,7 @@
 """Corrected drawings, which the sketchpad saves as image files in a directory per digit."""
 
 import hashlib
+import os
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from digitnet.app.service import to_png
-from digitnet.errors import DigitnetError
+from digitnet.errors import ConfigError, DigitnetError
 from digitnet.files import write_atomically
 
 MAX_CORRECTIONS = 1000
@@ -34,6 +35,21 @@ class Corrections:
     def __init__(self, directory: Path, max_count: int = MAX_CORRECTIONS, max_bytes: int = MAX_BYTES) -> None:
         self.directory, self.max_count, self.max_bytes = directory, max_count, max_bytes
         self._lock = threading.Lock()  # two requests must not both take the last place
+
+    def check(self) -> None:
+        """Check that corrections can be saved, before somebody has drawn one.
+
+        Raises:
+            ConfigError: If the directory cannot be created or written.
+        """
+        existing = next(path for path in (self.directory, *self.directory.absolute().parents) if path.exists())
+        if existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):
+            return
+        reason = "may not be written" if existing.is_dir() else "is not a directory"
+        raise ConfigError(
+            f"the directory of the corrections is {self.directory}, but {existing} {reason};"
+            " it must be a directory that this user may write"
+        )
 
     def save(self, image: np.ndarray, digit: int) -> str:
         """Save an image, and remove earlier corrections of the same image.
@@ -75,8 +91,8 @@ class Corrections:
         sizes = [saved.stat().st_size for saved in self._files() if saved not in replaced]
         limit = ""
         if len(sizes) >= self.max_count:
-            limit = f"{self.max_count:,} images (--max-corrections)"
+            limit = f"{self.max_count:,} images"
         elif sum(sizes) + size > self.max_bytes:
-            limit = f"{self.max_bytes / 1e6:,.1f} MB (--max-correction-bytes)"
+            limit = f"{self.max_bytes / 1e6:,.1f} MB"
         if limit:
-            raise CorrectionError(f"The corrections have reached their limit of {limit}. Move some elsewhere.")
+            raise CorrectionError(f"The corrections are full (the limit is {limit}). Predictions continue as before.")

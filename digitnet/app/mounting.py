@@ -38,7 +38,12 @@ def mount(
 
     Returns:
         The application.
+
+    Raises:
+        ConfigError: If one of `frame_ancestors` is not an origin, or no corrections can be saved in the directory.
     """
+    if corrections:
+        corrections.check()
     classifier = classifier or DigitClassifier()
     demo = build_demo(classifier, corrections)
     demo.state_session_capacity = STATE_SESSION_CAPACITY  # an argument of launch() only
@@ -60,6 +65,9 @@ def checks(
 
     Returns:
         Middleware for Starlette, the outermost first.
+
+    Raises:
+        ConfigError: See `middleware`.
     """
     return [
         *middleware(hosts, MAX_BODY_BYTES, frame_ancestors, routes),

@@ -5,12 +5,14 @@ import pytest
 
 pytest.importorskip("gradio", reason="needs Gradio: pip install '.[app]'")
 
+from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from digitnet.app import cli
+from digitnet.app import cli, mounting
+from digitnet.app.corrections import Corrections
 from digitnet.errors import ConfigError
 
 
@@ -30,7 +32,7 @@ def launch(monkeypatch):
 
         def build_demo(classifier, corrections):
             passed["corrections"] = corrections
-            return SimpleNamespace(launch=record, block_thread=lambda: None)
+            return SimpleNamespace(launch=record, block_thread=lambda: None, close=lambda verbose: None)
 
         monkeypatch.setattr(cli, "build_demo", build_demo)
         cli.main(list(options))
@@ -69,6 +71,7 @@ def test_requests_are_answered_by_the_names_of_the_host_only(launch, options, an
     [
         ([], None, []),
         (["--allow-frame=https://a.example"], None, ["https://a.example"]),
+        (["--allow-frame=http://localhost:8080"], None, ["http://localhost:8080"]),
         ([], "me/digits", ["https://huggingface.co"]),
     ],
 )
@@ -80,6 +83,27 @@ def test_named_sites_and_hugging_face_on_its_own_servers_may_show_the_page_in_a_
     policy = client_of(launch(*options), "127.0.0.1").get("/").headers["Content-Security-Policy"]
     (ancestors,) = [part.split()[1:] for part in policy.split(";") if part.strip().startswith("frame-ancestors")]
     assert ancestors == ["'self'", *sites]
+
+
+@pytest.mark.parametrize(
+    "site", ["https://a.example; script-src *", "a.example", "https://a.example/path", "https://a.example b", "*", ""]
+)
+def test_a_site_that_is_not_an_origin_is_refused(launch, monkeypatch, site, capsys):
+    monkeypatch.setattr(mounting, "build_demo", lambda *_: SimpleNamespace())
+    with pytest.raises(SystemExit):
+        launch(f"--allow-frame={site}")
+    assert f"is {site!r}; it must be an origin, scheme://host[:port], such as" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="it must be an origin"):
+        mounting.mount(FastAPI(), "/digits", frame_ancestors=[site])
+
+
+def test_corrections_in_a_file_are_refused_at_the_start(launch, tmp_path, capsys):
+    (tmp_path / "file").write_text("text")
+    with pytest.raises(SystemExit):
+        launch(f"--corrections={tmp_path / 'file'}")
+    assert "is not a directory; it must be" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="is not a directory; it must be"):
+        mounting.mount(FastAPI(), "/digits", corrections=Corrections(tmp_path / "file"))
 
 
 def test_the_app_is_served_on_loopback_unless_an_option_or_gradios_variable_names_another_host(launch, monkeypatch):

@@ -1,10 +1,14 @@
 """Corrected drawings on the disk."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from digitnet.app.corrections import CorrectionError, Corrections
+from digitnet.errors import ConfigError
 
 
 def image(seed: int = 0) -> np.ndarray:
@@ -31,11 +35,35 @@ def test_a_directory_that_cannot_be_written_is_reported(tmp_path):
         Corrections(tmp_path / "corrections").save(image(), 3)
 
 
+def test_a_directory_that_can_be_created_or_written_passes_the_check(tmp_path, monkeypatch):
+    Corrections(tmp_path).check()
+    Corrections(tmp_path / "new" / "corrections").check()
+    assert not (tmp_path / "new").exists()
+    monkeypatch.chdir(tmp_path)
+    Corrections(Path("corrections")).check()
+
+
+@pytest.mark.parametrize("below", ["", "corrections"])
+def test_a_file_instead_of_the_directory_is_refused_at_the_start(tmp_path, below):
+    (tmp_path / "file").write_text("text")
+    with pytest.raises(ConfigError, match="file is not a directory; it must be a directory that this user may write"):
+        Corrections(tmp_path / "file" / below).check()
+
+
+def test_a_directory_without_permission_is_refused_at_the_start(tmp_path, monkeypatch):
+    tmp_path.chmod(0o500)
+    if os.access(tmp_path, os.W_OK):  # root may write everywhere
+        monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    with pytest.raises(ConfigError, match="may not be written"):
+        Corrections(tmp_path / "corrections").check()
+    tmp_path.chmod(0o700)
+
+
 def test_no_more_than_the_maximum_number_is_saved(tmp_path):
     corrections = Corrections(tmp_path, max_count=2)
     corrections.save(image(0), 0)
     name = corrections.save(image(1), 1)
-    with pytest.raises(CorrectionError, match=r"limit of 2 images \(--max-corrections\)"):
+    with pytest.raises(CorrectionError, match=r"^The corrections are full \(the limit is 2 images\)\. "):
         corrections.save(image(2), 2)
     corrections.save(image(1), 9)  # replaces another, as does the next after one was removed
     assert not (tmp_path / name).exists()
@@ -49,7 +77,7 @@ def test_no_more_than_the_maximum_of_bytes_is_saved(tmp_path):
     corrections = Corrections(tmp_path, max_bytes=5_000)  # an image has 1,800 bytes, which are random
     corrections.save(image(0), 0)
     corrections.save(image(1), 1)
-    with pytest.raises(CorrectionError, match=r"limit of 0\.0 MB \(--max-correction-bytes\)"):
+    with pytest.raises(CorrectionError, match=r"the limit is 0\.0 MB"):
         corrections.save(image(2), 2)
     corrections.save(image(1), 9)
     assert sum(path.stat().st_size for path in tmp_path.rglob("*.png")) <= 5_000

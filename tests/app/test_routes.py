@@ -123,7 +123,7 @@ def test_a_correction_is_saved_until_the_limit(server, tmp_path):
     assert server.post("/digitnet/corrections?digit=4", one((200, 200))).status_code == 201
     response = server.post("/digitnet/corrections?digit=4", one((100, 100)))
     assert response.status_code == 507
-    assert response.json()["error"].startswith("The corrections have reached their limit of 2 images")
+    assert response.json()["error"].startswith("The corrections are full (the limit is 2 images)")
 
 
 @pytest.mark.parametrize("query", ["", "?digit=", "?digit=10", "?digit=-1", "?digit=x", "?digit=3.0", "?digit=../../x"])
