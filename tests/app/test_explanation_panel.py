@@ -28,16 +28,18 @@ PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Panel</tit
 <link rel="stylesheet" href="explanation.css"><style>body { font: 16px/1.4 system-ui; margin: 12px; }</style>
 <main><h1>Test</h1><div id="panel"></div></main>
 <script type="module">
+  import { BackendError } from "./backend.js";
   import { createExplanation } from "./explanation.js";
   const backend = {
     async explain(blob) {
       const response = await fetch("explain", { method: "POST", body: blob });
       const answer = await response.json();
-      if (!response.ok) throw new Error(answer.error);
+      if (!response.ok) throw new BackendError(response.status === 503 ? "busy" : "invalid", answer.error);
       return answer;
     },
   };
   window.panel = createExplanation(document.getElementById("panel"), backend);
+  window.panel.update(null, "The hint");
   window.show = async (url) => window.panel.update(await (await fetch(url)).blob());
 </script></html>"""
 
@@ -54,10 +56,11 @@ class Server:
         explained: The digits or "blank" of the requests so far.
         gate: Requests wait until it is set.
         failure: If not None, the error that each request receives.
+        status: The HTTP status of the error.
     """
 
     def __init__(self, explain) -> None:
-        self.explained, self.gate, self.failure = [], threading.Event(), None
+        self.explained, self.gate, self.failure, self.status = [], threading.Event(), None, 503
         self.gate.set()
         images = {f"/{digit}.png": encode(draw_digit(digit)) for digit in (1, 7)}
         images["/blank.png"] = encode(Image.new("L", (50, 50), 255))
@@ -82,7 +85,7 @@ class Server:
                 server.explained.append(explanation.get("digit", "blank"))
                 server.gate.wait(30)
                 if server.failure:
-                    return self.answer(json.dumps({"error": server.failure}).encode(), "application/json", 503)
+                    return self.answer(json.dumps({"error": server.failure}).encode(), "application/json", server.status)
                 self.answer(json.dumps(explanation).encode(), "application/json")
 
             def answer(self, content, kind, status=200):
@@ -278,41 +281,58 @@ def test_a_late_explanation_does_not_appear_after_the_drawing_is_cleared(page, s
     server.gate.clear()
     page.evaluate("show('1.png')")
     page.wait_for_function("document.querySelector('.e-steps').ariaBusy === 'true'")
-    page.evaluate("panel.update(null)")
-    page.get_by_text("Draw a digit to see how the network decides.").wait_for()
+    page.evaluate("panel.update(null, 'The hint')")
+    page.get_by_text("The hint").wait_for()
     server.gate.set()
     page.wait_for_function("document.querySelector('.e-steps').ariaBusy === 'false'")
     assert page.locator(".e-steps").is_hidden()
     page.evaluate("show('7.png')")
     page.locator(".e-steps").wait_for()
-    assert page.get_by_text("Draw a digit").is_hidden()
+    assert page.get_by_text("The hint").is_hidden()
 
 
-@pytest.mark.parametrize("action", ["panel.update(null)", "show('blank.png')"])
-def test_without_ink_the_panel_asks_for_a_drawing(page, action):
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [("panel.update(null, 'Choose')", "Choose"), ("show('blank.png')", "There is too little ink to recognize")],
+)
+def test_without_ink_the_panel_says_why_there_is_no_explanation(page, action, message):
     page.evaluate(action)
-    page.get_by_text("Draw a digit to see how the network decides.").wait_for()
+    page.get_by_text(message).wait_for()
     assert page.locator(".e-steps").is_hidden()
 
 
-def test_before_the_first_drawing_the_panel_asks_for_one(pages, server):
+def test_before_the_first_drawing_the_panel_shows_the_hint(pages, server):
     page = pages.open(server.url)
     page.locator("summary").click()
-    page.get_by_text("Draw a digit to see how the network decides.").wait_for()
+    page.get_by_text("The hint").wait_for()
+    page.evaluate("panel.update(null, 'Another hint')")
+    page.get_by_text("Another hint").wait_for()
     assert server.explained == []
 
 
-def test_an_error_is_shown_in_place_of_an_older_explanation_and_can_be_retried(pages, page, server):
+def test_an_explanation_is_retried_by_itself_if_the_app_is_busy(pages, page, server):
     server.failure = "The app is busy. Try again in a moment."
     page.evaluate("show('1.png')")
     page.get_by_text(server.failure).wait_for()
+    server.failure = None
+    page.locator(".e-steps").wait_for()
+    assert first_digit(page) == "1"
+    pages.errors.clear()  # Chromium logs the status 503
+
+
+def test_an_error_is_shown_in_place_of_an_older_explanation_and_can_be_retried(pages, page, server):
+    server.failure, server.status = "There are no activations.", 404
+    page.evaluate("show('1.png')")
+    page.get_by_text(server.failure).wait_for()
     assert page.locator(".e-steps").is_hidden()
+    page.wait_for_timeout(2500)
+    assert server.explained == [7, 1], "the answer would be the same"
     server.failure = None
     page.get_by_role("button", name="Try again").click()
     page.locator(".e-steps").wait_for()
     assert first_digit(page) == "1"
     assert page.get_by_role("button", name="Try again").is_hidden()
-    assert len(pages.errors) == 1, "Chromium logs the status 503"
+    assert len(pages.errors) == 1, "Chromium logs the status 404"
     pages.errors.clear()
 
 

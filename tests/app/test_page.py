@@ -365,6 +365,11 @@ def one_as_file(kind: str, size: tuple[int, int] = (300, 200)) -> bytes:
     return buffer.getvalue()
 
 
+def blank_as_file() -> bytes:
+    Image.new("L", (100, 100), 255).save(buffer := io.BytesIO(), "PNG")
+    return buffer.getvalue()
+
+
 def choose(page, name: str, content: bytes) -> None:
     """Choose a file in the dialog."""
     file = {"name": name, "mimeType": "image/" + name.rpartition(".")[2], "buffer": content}
@@ -515,6 +520,23 @@ def test_the_last_ten_images_can_be_brought_back(page):
     strip.last.click()
     shows(page, "1")
     assert page.get_by_role("tab", name="Draw").get_attribute("aria-selected") == "true"
+
+
+def test_the_panel_says_why_there_is_no_explanation_on_each_tab(page, pages):
+    draw(page, SEVEN)
+    page.get_by_text("How does it decide?").click()
+    page.get_by_text("What it has seen before").wait_for()
+    page.get_by_role("tab", name="Image").click()
+    page.get_by_text("Choose an image to see how the network decides.").wait_for()
+    choose(page, "text.png", b"this is not an image")
+    page.get_by_text("Without a prediction, there is nothing to explain.").wait_for()
+    choose(page, "blank.png", blank_as_file())
+    page.get_by_text("There is too little ink to recognize, and nothing to explain.").wait_for()
+    page.get_by_role("tab", name="Draw").click()
+    page.get_by_text("What it has seen before").wait_for()
+    button(page, "Clear").click()
+    page.get_by_text("Draw a digit to see how the network decides.").wait_for()
+    pages.errors.clear()  # the browser's own line about the response 400
 
 
 # --- Corrections ---

@@ -143,7 +143,7 @@ def test_explanations_are_those_of_the_server(page, classifier):
 def test_the_panel_explains_a_drawing(page):
     draw(page, SEVEN)
     page.get_by_text("How does it decide?").click()
-    page.get_by_text(re.compile("lowers the probability of 7 by up to")).wait_for()
+    page.get_by_text(re.compile("lowers the probability of 7, in the worst place from")).wait_for()
 
 
 def test_a_file_that_is_no_image_is_reported(page):

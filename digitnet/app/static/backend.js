@@ -19,6 +19,9 @@ const MESSAGES = {
   invalid: "This file isn't a picture that can be opened. Try PNG, JPEG, GIF, BMP, WebP or TIFF.",
 };
 
+const TRANSIENT = ["gone", "offline", "busy", "timeout"]; // causes that may pass
+export const RETRY_AFTER = 2000; // milliseconds
+
 /** Why there is no answer. */
 export class BackendError extends Error {
   /**
@@ -27,6 +30,11 @@ export class BackendError extends Error {
    */
   constructor(cause, message = MESSAGES[cause]) {
     super(message, { cause });
+  }
+
+  /** Whether the same request may succeed later. */
+  get isTransient() {
+    return TRANSIENT.includes(this.cause);
   }
 
   /** Return `error` as a BackendError. */

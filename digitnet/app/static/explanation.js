@@ -1,5 +1,7 @@
 // The panel "How does it decide?": the steps from a drawing to the probabilities, what the network looks at, and
 // similar training images. digitnet/app/explanation.py documents the explanation that the back end returns.
+import { percent } from "./answer.js";
+import { BackendError, RETRY_AFTER } from "./backend.js";
 
 const IMAGE_SIZE = 28; // pixels: side of the framed digit
 const BOX = 20; // framed pixels: longer side of the digit
@@ -11,7 +13,7 @@ const DROP_COLOR = [217, 72, 15], RISE_COLOR = [28, 100, 242]; // orange where t
 const MAX_OVERLAY = 0.8; // opacity of the strongest drop
 const MIN_SCALE = 0.02; // a change of the probability that is small: below it, the overlay is faint
 const FADED = 0.4; // opacity of the drawing below the overlay
-const HINT = "Draw a digit to see how the network decides.";
+const BLANK = "There is too little ink to recognize, and nothing to explain.";
 
 const PANEL = `
 <details class="explanation">
@@ -36,7 +38,7 @@ const PANEL = `
       <p>128 numbers say how strongly combinations of these shapes are present in the whole image.</p>
       <div class="e-dense" role="img"></div></li>
     <li><h3>7. Decide</h3>
-      <p>Each digit gets a score, the logit. The scores become probabilities that add up to 100 %.</p>
+      <p>Each digit gets a score, the logit. The scores become probabilities that add up to 100&nbsp;%.</p>
       <table><thead><tr><th scope="col">Digit</th><td></td><th scope="col">Logit</th><td></td>
         <th scope="col">Probability</th></tr></thead><tbody></tbody></table></li>
     <li><h3>What it looks at</h3>
@@ -53,8 +55,9 @@ const PANEL = `
  * images wait, and only the last of them is explained.
  *
  * @param {Element} element - becomes the parent of the panel
- * @param {{explain: (blob: Blob) => Promise<object>}} backend - rejects with an Error whose message can be shown
- * @returns {{update: (blob: Blob | null) => void}} update must be called with each new image, or null if there is none
+ * @param {{explain: (blob: Blob) => Promise<object>}} backend - see backend.js
+ * @returns {{update: (blob: Blob | null, hint: string) => void}} update must be called with each new image, or with
+ *     null if there is none; `hint` is shown in place of its explanation
  */
 export function createExplanation(element, backend) {
   element.insertAdjacentHTML("beforeend", PANEL);
@@ -62,7 +65,7 @@ export function createExplanation(element, backend) {
   const find = (selector) => panel.querySelector(selector);
   const steps = find(".e-steps"), message = find(".e-message"), retry = find(".e-retry");
   const show = createView(panel);
-  let image = null, isNew = false, isBusy = false;
+  let image = null, hint = "", isNew = false, isBusy = false, retryTimer = null;
 
   function showMessage(text, canRetry = false) {
     if (message.textContent !== text) message.textContent = text;
@@ -73,18 +76,18 @@ export function createExplanation(element, backend) {
   async function explain() {
     if (!panel.open || isBusy || !isNew) return;
     isNew = false;
-    if (image === null) return showMessage(HINT);
+    if (image === null) return showMessage(hint);
     isBusy = true;
     steps.setAttribute("aria-busy", "true");
     const explained = image;
     try {
       const [explanation, drawing] = await Promise.all([backend.explain(explained), copyDrawing(explained)]);
-      if (explanation.blank) return showMessage(HINT);
+      if (explanation.blank) return showMessage(BLANK);
       show(explanation, drawing);
       showMessage("");
       steps.hidden = false;
     } catch (error) {
-      if (!isNew) showMessage(error.message, true);
+      if (!isNew) showError(BackendError.of(error));
     } finally {
       isBusy = false;
       steps.setAttribute("aria-busy", "false");
@@ -92,7 +95,13 @@ export function createExplanation(element, backend) {
     }
   }
 
+  function showError({ message: text, isTransient }) {
+    showMessage(text, true);
+    if (isTransient) retryTimer = setTimeout(request, RETRY_AFTER);
+  }
+
   function request() {
+    clearTimeout(retryTimer);
     isNew = true;
     explain();
   }
@@ -100,10 +109,10 @@ export function createExplanation(element, backend) {
   retry.addEventListener("click", request);
 
   return {
-    update(blob) {
-      if (blob === image && retry.hidden) return;
-      image = blob;
-      if (image === null) showMessage(HINT);
+    update(blob, newHint) {
+      if (blob === image && newHint === hint && retry.hidden) return;
+      [image, hint] = [blob, newHint];
+      if (image === null) showMessage(hint);
       request();
     },
   };
@@ -285,21 +294,17 @@ function createTable(body) {
       setBar(logitBar.querySelector("i"), -low / range, (logits[digit] - low) / range);
       logit.textContent = logits[digit].toFixed(1).replace("-", "−");
       setBar(probabilityBar.querySelector("i"), 0, probabilities[digit]);
-      probability.textContent = formatPercent(probabilities[digit]);
+      probability.textContent = percent(probabilities[digit]);
       row.classList.toggle("e-first", digit === first);
     });
   };
 }
 
-function formatPercent(fraction) {
-  const text = (100 * fraction).toFixed(1);
-  return text === "100.0" ? ">99.9 %" : `${text} %`;
-}
-
-function describeOcclusion({ digit, occlusion }) {
-  const drop = formatPercent(Math.max(0, ...occlusion)).replace(" %", " points");
+function describeOcclusion({ digit, probabilities, occlusion }) {
+  const before = probabilities[digit], lowest = before - Math.max(0, ...occlusion);
   const rise = Math.min(...occlusion) < -MIN_SCALE ? " Where it is blue, the probability rises." : "";
-  return `Erasing 5 × 5 pixels lowers the probability of ${digit} by up to ${drop}, most where it is orange.${rise}`;
+  return `Where it is orange, erasing 5 × 5 pixels lowers the probability of ${digit}, in the worst place from ${
+    percent(before)} to ${percent(lowest)}.${rise}`;
 }
 
 /** Paint the mean drop at each framed pixel over the drawing. */

@@ -9,6 +9,11 @@ import { createTabs } from "./tabs.js";
 const THUMBNAIL_SIZE = 128; // pixels
 const LOADING = "Loading the model…";
 const EMPTY_TEXT = { "tab-draw": "Draw a digit to begin", "tab-image": "No image yet" };
+const UNEXPLAINED = {
+  "tab-draw": "Draw a digit to see how the network decides.",
+  "tab-image": "Choose an image to see how the network decides.",
+  error: "Without a prediction, there is nothing to explain.",
+};
 
 /**
  * Start the page.
@@ -38,7 +43,7 @@ export function start(root, backend, { description, directory = "", examples }) 
     if (state.kind === "empty") state = { text: isLoading ? LOADING : EMPTY_TEXT[id], ...state };
     if (state.kind === "reading" && isLoading) state = { ...state, text: LOADING };
     answer.show(state, { isDrawing, isCurrent: predictor.isCurrent });
-    if (!["waiting", "reading"].includes(state.kind)) explain(state.kind === "answer" ? state.blob : null);
+    if (!["waiting", "reading"].includes(state.kind)) explain(state, UNEXPLAINED[state.kind] ?? UNEXPLAINED[id]);
   }
 
   // Modules that are not needed before the first answer are loaded with it, and again with the next one after a failure.
@@ -54,11 +59,11 @@ export function start(root, backend, { description, directory = "", examples }) 
     return createExplanation(find(".explanation-panel"), backend);
   }));
   let hasAnswer = false;
-  async function explain(blob) {
+  async function explain({ blob = null }, hint) {
     hasAnswer ||= Boolean(blob);
     if (!hasAnswer) return;
     loadTeaching();
-    (await loadExplanation())?.update(blob);
+    (await loadExplanation())?.update(blob, hint);
   }
 
   let isLoading = Boolean(backend.loaded);

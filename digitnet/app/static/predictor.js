@@ -1,11 +1,9 @@
 // Classifies an image that changes: one request at a time, and another one if the image has changed in the meantime.
-import { BackendError } from "./backend.js";
+import { BackendError, RETRY_AFTER } from "./backend.js";
 
 const INTERVAL = 80; // milliseconds between two requests while drawing
 const READING_AFTER = 300; // milliseconds without an answer, until the page says so
 const STALE_AFTER = 2000; // milliseconds, after which a request for an earlier image is given up
-const RETRY_AFTER = 2000; // milliseconds
-const RETRIED = ["gone", "offline", "busy", "timeout"]; // causes that may pass
 
 const STOPPED = "stopped"; // why a request is given up without another one
 
@@ -116,8 +114,7 @@ export function createPredictor(backend, { getImage, isDrawing = () => false, ti
     } catch (error) {
       if (signal.aborted) return giveUp(signal);
       answered();
-      const { cause, message } = BackendError.of(error);
-      const retrying = RETRIED.includes(cause);
+      const { cause, message, isTransient: retrying } = BackendError.of(error);
       const suffix = ["busy", "timeout"].includes(cause) ? " Trying again…" : "";
       setState({ kind: "error", cause, message: message + suffix, retrying });
       if (!retrying) return;
