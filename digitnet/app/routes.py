@@ -79,7 +79,10 @@ def page_routes(classifier: DigitClassifier, corrections: Corrections | None) ->
         return teaching.classifier if teaching else classifier
 
     async def post_classify(request: Request) -> Response:
-        return JSONResponse(await threads.run(classify, model_in_use(), await request.body()))
+        model, content = model_in_use(), await request.body()
+        answer = await threads.run(classify, model, content)
+        # Another tab of the browser may have changed the model.
+        return JSONResponse({**answer, "model": teaching.name_of(model)} if teaching else answer)
 
     async def post_explain(request: Request) -> Response:
         return JSONResponse(await threads.run(explain, await request.body()))

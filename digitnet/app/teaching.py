@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import IO
 
 from digitnet.app.corrections import Corrections
@@ -16,6 +17,7 @@ from digitnet.inference.classifier import DigitClassifier
 REQUIRED_PACKAGES = ("torch", "lightning", "onnx")  # of `digitnet adapt`, which runs in the other process
 MIN_CORRECTIONS = 5  # that `digitnet adapt` needs for cross-validation
 NICENESS = 10  # the page has to answer while the model is adapted
+MNIST_FILE = Path("MNIST", "raw", "train-images-idx3-ubyte")  # `digitnet adapt` downloads it if it is missing
 SECONDS_TO_END = 5  # after which a cancelled process is killed
 
 
@@ -38,7 +40,7 @@ class Teaching:
     def __init__(self, classifier: DigitClassifier, corrections: Corrections, data_dir: str = "data") -> None:
         self.classifier = self._original = classifier
         self.output = corrections.directory / "adapted.onnx"
-        self._corrections = corrections
+        self._corrections, self._data_dir = corrections, Path(data_dir)
         self.command = [
             sys.executable, "-m", "digitnet", "adapt", str(corrections.directory),
             "--output", str(self.output), "--data-dir", data_dir, "--progress", "json",
@@ -62,8 +64,18 @@ class Teaching:
             "error", a sentence; always, "adapted", whether there is an adapted model, and "in_use", "original" or
             "adapted".
         """
-        in_use = "original" if self.classifier is self._original else "adapted"
-        return {**self._progress, "adapted": self.output.is_file(), "in_use": in_use}
+        return {**self._progress, "adapted": self.output.is_file(), "in_use": self.name_of(self.classifier)}
+
+    def name_of(self, classifier: DigitClassifier) -> str:
+        """Return which model a classifier has.
+
+        Args:
+            classifier: A classifier that is or was in use.
+
+        Returns:
+            "original" or "adapted".
+        """
+        return "original" if classifier is self._original else "adapted"
 
     def start(self) -> None:
         """Start to adapt the original model.
@@ -77,7 +89,9 @@ class Teaching:
         with self._lock:
             if self._process and self._process.poll() is None:
                 raise TeachingError("The model is being adapted already.")
-            self._progress = {"state": "running", "stage": "Starting", "fraction": 0.0}
+            is_downloaded = (self._data_dir / MNIST_FILE).is_file()
+            stage = "Starting" if is_downloaded else "Downloading MNIST (11 MB)"
+            self._progress = {"state": "running", "stage": stage, "fraction": 0.0}
             self._process = subprocess.Popen(
                 self.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
             )

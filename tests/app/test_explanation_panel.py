@@ -85,7 +85,8 @@ class Server:
                 server.explained.append(explanation.get("digit", "blank"))
                 server.gate.wait(30)
                 if server.failure:
-                    return self.answer(json.dumps({"error": server.failure}).encode(), "application/json", server.status)
+                    failure = json.dumps({"error": server.failure}).encode()
+                    return self.answer(failure, "application/json", server.status)
                 self.answer(json.dumps(explanation).encode(), "application/json")
 
             def answer(self, content, kind, status=200):

@@ -1,6 +1,10 @@
 """What is visible on which screen, in which colors, and for whom."""
 
+import io
+
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.app.drawing import ASTERISK, SEVEN, draw, opened, says, shows
 from tests.conftest import accessibility_problems
@@ -13,7 +17,20 @@ SCREENS = [
     (390, 664), (375, 553), (360, 640), (844, 390), (740, 360), (768, 1024), (700, 450),
     (640, 360),  # 1280 x 720 at 200 % zoom
 ]  # fmt: skip
+COLOR = "e => getComputedStyle(e).backgroundColor.match(/[0-9.]+/g).slice(0, 3).map(Number)"
 ESSENTIAL = ["canvas.area", ".digit", ".status", "button.undo", "button.clear"]
+
+
+def contrast(color, other) -> float:
+    """Return the contrast of two sRGB colors as WCAG defines it, 1 to 21."""
+
+    def luminance(color) -> float:
+        fractions = np.asarray(color) / 255
+        linear = np.where(fractions <= 0.04045, fractions / 12.92, ((fractions + 0.055) / 1.055) ** 2.4)
+        return linear @ [0.2126, 0.7152, 0.0722] + 0.05
+
+    dark, bright = sorted([luminance(color), luminance(other)])
+    return bright / dark
 
 
 @pytest.mark.parametrize("screen", SCREENS, ids=lambda screen: "{}x{}".format(*screen))
@@ -75,9 +92,27 @@ def test_an_example_does_not_move_when_it_is_chosen(pages, app):
 
 def test_the_page_follows_the_dark_mode_and_the_canvas_stays_white(pages, app):
     page = opened(pages, app, color_scheme="dark")
-    luminance = "e => getComputedStyle(e).backgroundColor.match(/[0-9.]+/g).slice(0, 3).map(Number)"
-    assert max(page.locator("body").evaluate(luminance)) < 60
-    assert page.locator("canvas.area").evaluate(luminance) == [255, 255, 255]
+    assert max(page.locator("body").evaluate(COLOR)) < 60
+    assert page.locator("canvas.area").evaluate(COLOR) == [255, 255, 255]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_progress_contrasts_with_its_track_and_the_track_with_the_page(pages, app, scheme):
+    page = opened(pages, app, color_scheme=scheme)
+    bar = page.locator("progress")
+    bar.evaluate(
+        """bar => {
+            for (let e = bar; e; e = e.parentElement) { e.hidden = false; e.classList?.remove("starting"); }
+            bar.value = 0.5;
+        }"""
+    )
+    image = np.asarray(Image.open(io.BytesIO(bar.screenshot())).convert("RGB"))
+    height, width, _ = image.shape
+    value, track = image[height // 2, width // 4], image[height // 2, 3 * width // 4]
+    edges = image[:4, width // 2]  # the first rows may be of the page, because the bar begins within a pixel
+    background = page.locator("body").evaluate(COLOR)
+    assert contrast(value, track) >= 3
+    assert max(contrast(edge, background) for edge in edges) >= 3
 
 
 def test_bars_and_the_selected_tab_remain_visible_in_forced_colors(pages, app):

@@ -78,6 +78,20 @@ def test_only_one_adaptation_runs_at_a_time_and_it_can_be_cancelled(teaching):
     assert run(teaching, "")["state"] == "done"  # another one can be started
 
 
+def test_a_download_of_mnist_is_announced_if_it_is_not_there(teaching, tmp_path):
+    stages = []
+    for present in (False, True):
+        if present:
+            (tmp_path / "MNIST" / "raw").mkdir(parents=True)
+            (tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte").touch()
+        teaching._data_dir = tmp_path
+        teaching.command = [sys.executable, "-c", "import time; time.sleep(600)"]
+        teaching.start()
+        stages.append(teaching.status()["stage"])
+        teaching.cancel()
+    assert stages == ["Downloading MNIST (11 MB)", "Starting"]
+
+
 def test_five_corrections_are_needed(teaching):
     next(teaching.output.parent.rglob("*.png")).unlink()
     with pytest.raises(TeachingError, match="at least 5 predictions first; there are 4 so far"):
@@ -137,12 +151,19 @@ def test_an_adapted_model_can_be_used_and_left_again(pages, start_app, tmp_path)
     page = opened(pages, app)
     draw(page, SEVEN)
     shows(page, "7")
+    other = opened(pages, app)
+    draw(other, SEVEN)
+    other.get_by_role("button", name="Use the adapted model").wait_for()
     page.get_by_role("button", name="Use the adapted model").click()
     page.get_by_text("The adapted model is in use.").wait_for()
     shows(page, "7")
+    draw(other, [[(0.3, 0.5), (0.7, 0.5)]])
+    other.get_by_text("The adapted model is in use.").wait_for()
+    other.get_by_role("button", name="Go back to the original model").wait_for()
     page.get_by_role("button", name="Go back to the original model").click()
     page.get_by_text("Teach adapts the model to your corrections.").wait_for()
     page.close()
+    other.close()
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 // The interface between the page and what classifies. server.js implements it, and so does the demo without a server:
 //
 //   classify(blob, signal)  Promise of {label: number|null, probabilities: number[10], blank: boolean, framed: data URI,
-//                           milliseconds: number} for an image file
+//                           milliseconds: number} for an image file; with teaching, also {model: "original"|"adapted"}
 //   loaded                  Promise that settles when the model is loaded, or cannot be; absent if nothing is to be loaded
 //   save(blob, digit)       saves a correction; absent if the back end cannot save any
 //   teaching                {status(), start(), cancel(), use(model)}; absent if the model cannot be adapted

@@ -59,10 +59,10 @@ export function start(root, backend, { description, directory = "", examples }) 
     return createExplanation(find(".explanation-panel"), backend);
   }));
   let hasAnswer = false;
-  async function explain({ blob = null }, hint) {
+  async function explain({ blob = null, model }, hint) {
     hasAnswer ||= Boolean(blob);
     if (!hasAnswer) return;
-    loadTeaching();
+    loadTeaching().then((teaching) => blob && teaching?.update(model));
     (await loadExplanation())?.update(blob, hint);
   }
 

@@ -2,7 +2,7 @@
 import { BackendError } from "./backend.js";
 
 const POLL_AFTER = 1000; // milliseconds
-const percent = (fraction) => `${(100 * fraction).toFixed(1)} %`;
+const percent = (fraction, digits = 1) => `${(100 * fraction).toFixed(digits)}\u00a0%`; // the space does not break
 
 /**
  * Make the controls.
@@ -11,6 +11,7 @@ const percent = (fraction) => `${(100 * fraction).toFixed(1)} %`;
  * @param {{status: Function, start: Function, cancel: Function, use: Function}} teaching - of the back end; all return
  *     promises of the status that digitnet/app/teaching.py documents
  * @param {() => void} onModelChange - called when another model classifies
+ * @returns {{update: (model: string) => void}} update must be called with the model of each prediction
  */
 export function createTeaching(element, teaching, onModelChange) {
   const find = (selector) => element.querySelector(selector);
@@ -41,7 +42,7 @@ export function createTeaching(element, teaching, onModelChange) {
   }
 
   function describe({ state, stage, fraction, error, scores, in_use: model }) {
-    if (state === "running") return `${stage} (${Math.round(100 * fraction)} %)`;
+    if (state === "running") return `${stage} (${percent(fraction, 0)})`;
     if (state === "failed") return error;
     if (state === "cancelled") return "Cancelled. Nothing has changed.";
     const note = model === "adapted" ? "The adapted model is in use." : introduction;
@@ -68,4 +69,10 @@ export function createTeaching(element, teaching, onModelChange) {
   use.addEventListener("click", () => request(teaching.use, use.dataset.model));
   element.classList.remove("starting");
   request(teaching.status);
+
+  return {
+    update(model) {
+      if (inUse !== null && model !== inUse) request(teaching.status); // another tab of the browser has changed it
+    },
+  };
 }
