@@ -7,6 +7,7 @@ file of this machine.
 import base64
 import binascii
 import io
+import math
 import re
 import threading
 import time
@@ -20,7 +21,9 @@ from digitnet.inference.classifier import DigitClassifier, Prediction
 from digitnet.inference.images import MAX_PIXELS, load_image
 
 MAX_BODY_BYTES = 4_000_000  # of a request; the page reduces photos before it sends them
-MAX_SIDE = 1600  # pixels; larger images are reduced before framing, which needs 40 bytes per pixel
+# Larger images are reduced before framing, which needs 40 bytes per pixel. The sides have no limit of their own, because
+# the digit on a long strip, for example of 8000 x 60 pixels, would become too small.
+MAX_PIXELS_FRAMED = 1600 * 1600
 MAX_CONCURRENT = 4  # images that are decoded and classified at the same time, from the page and the API
 MAX_SHOWN = 40  # characters of an invalid input in an error message
 DATA_URI = re.compile(r"data:[\w.+-]{1,40}/[\w.+-]{1,80};base64,")
@@ -66,7 +69,7 @@ def decode_image(content: bytes) -> np.ndarray:
         content: The content of the file.
 
     Returns:
-        Uint8 (H, W, C), reduced to at most 1600 pixels per side.
+        Uint8 (H, W, C), reduced to at most 1600 x 1600 pixels or as many of another aspect ratio.
 
     Raises:
         ImageError: If it is not an image, or too large.
@@ -172,8 +175,9 @@ def png_data_uri(image: np.ndarray) -> str:
 
 
 def _reduce(image: np.ndarray) -> np.ndarray:
-    """Return an image, uint8 (H, W, C), with at most MAX_SIDE pixels per side."""
-    factor = -(-max(image.shape[:2]) // MAX_SIDE)
+    """Return an image, uint8 (H, W, C), with at most MAX_PIXELS_FRAMED pixels."""
+    height, width = image.shape[:2]
+    factor = math.ceil(math.sqrt(height * width / MAX_PIXELS_FRAMED))
     if factor == 1:
         return image
     reduced = np.asarray(_to_pil(image).reduce(factor))

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from tests.conftest import ROOT
+from tests.images import draw_digit
 
 gr = pytest.importorskip("gradio", reason="needs Gradio: pip install '.[app]'")
 
@@ -107,6 +108,14 @@ def test_a_large_image_is_reduced(classifier):
     assert decode_image(saved(large)).shape == (1600, 1600, 3)
     assert decode_image(saved(large.convert("L"))).shape == (1600, 1600, 1)
     assert classify(classifier, saved(large))["label"] == 1
+
+
+@pytest.mark.parametrize("size", [(8000, 24), (24, 8000)])
+def test_a_digit_on_a_long_strip_is_recognized(classifier, size):
+    strip = Image.new("L", size, 255)
+    strip.paste(draw_digit(7).convert("L").resize((24, 24)), (size[0] // 2 - 12, size[1] // 2 - 12))
+    assert decode_image(saved(strip)).shape == (size[1], size[0], 1)
+    assert classify(classifier, saved(strip))["label"] == 7
 
 
 def test_an_empty_sketchpad_is_blank_and_not_an_error(classifier):

@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from tests.app.drawing import (
     ASTERISK,
@@ -28,11 +28,13 @@ from tests.app.drawing import (
     status,
 )
 from tests.conftest import ROOT
+from tests.images import draw_digit
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
 pytest.importorskip("gradio", reason="needs Gradio: pip install '.[app]'")
 
+TYPES = {"svg": "image/svg+xml", **{name: f"image/{name}" for name in ("png", "jpg", "jpeg", "tiff")}}
 UNDO_KEYS = [("Control+z", "Control+Shift+Z"), ("Control+z", "Control+y")]
 
 
@@ -372,7 +374,7 @@ def blank_as_file() -> bytes:
 
 def choose(page, name: str, content: bytes) -> None:
     """Choose a file in the dialog."""
-    file = {"name": name, "mimeType": "image/" + name.rpartition(".")[2], "buffer": content}
+    file = {"name": name, "mimeType": TYPES[name.rpartition(".")[2]], "buffer": content}
     page.locator("input[type=file]").set_input_files(file)
 
 
@@ -396,7 +398,43 @@ def test_a_photo_of_48_megapixels_is_reduced_in_the_browser(page):
     shows(page, "1")
     ((_, content),) = bodies()
     with Image.open(io.BytesIO(content)) as image:
-        assert image.size == (1600, 1200)
+        assert image.size == (1848, 1386)  # as many pixels as 1600 x 1600
+
+
+def strip_as_file(size: tuple[int, int]) -> bytes:
+    """Return a long image file with a 7, whose height is 80 % of the short side."""
+    side, strip = min(size), Image.new("L", size, 255)
+    digit = draw_digit(7).convert("L")
+    digit = digit.crop(ImageOps.invert(digit).getbbox()).resize((int(side * 0.5), int(side * 0.8)))
+    strip.paste(digit, ((size[0] - digit.width) // 2, (size[1] - digit.height) // 2))
+    strip.save(buffer := io.BytesIO(), "PNG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("size", [(8000, 24), (24, 8000), (20000, 60)])
+def test_a_digit_on_a_long_strip_is_recognized(page, size):
+    page.get_by_role("tab", name="Image").click()
+    choose(page, "strip.png", strip_as_file(size))
+    shows(page, "7")
+
+
+SVG = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" width="24" height="24">
+<path d="M6 4 H18 L10 21" fill="none" stroke="black" stroke-width="2.5"/>{}</svg>"""
+
+
+def test_an_svg_file_is_painted_in_the_browser_and_not_sent(page):
+    bodies = recorded_bodies(page)
+    page.get_by_role("tab", name="Image").click()
+    choose(page, "seven.svg", SVG.format("<script>window.ran = true</script>").encode())
+    shows(page, "7")
+    assert page.locator(".preview").is_visible()
+    ((_, content),) = bodies()
+    assert Image.open(io.BytesIO(content)).format == "JPEG"
+    assert page.evaluate("() => window.ran") is None
+    choose(page, "broken.svg", b"<svg")
+    says(page, "This file isn't a picture that can be opened. Try PNG, JPEG, GIF, BMP, WebP or TIFF.")
+    assert not page.locator(".preview").is_visible()
+    assert len(bodies()) == 1
 
 
 PASTE = """async ([kind, selector]) => {

@@ -1,7 +1,8 @@
 // The tab for an image from a file, the clipboard, the camera or the examples.
 import { createPredictor } from "./predictor.js";
-import { MAX_SIDE, reduce } from "./reduction.js";
+import { reduce } from "./reduction.js";
 
+const PHOTO_SIDE = 1600; // pixels, if the camera has them
 const TIMEOUT = 30_000; // milliseconds; a photo is a few hundred kilobytes
 
 /**
@@ -78,7 +79,7 @@ export function createImageTab(panel, backend, { examples, onState, onReplace })
     camera.disabled = true; // one stream at a time
     const earlier = source;
     try {
-      const ideal = MAX_SIDE;
+      const ideal = PHOTO_SIDE;
       const video = { facingMode: "environment", width: { ideal }, height: { ideal } };
       viewfinder.srcObject = await navigator.mediaDevices.getUserMedia({ video });
       // The other tab or another image was chosen before the camera was allowed.
