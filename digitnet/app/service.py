@@ -21,8 +21,8 @@ from digitnet.inference.classifier import DigitClassifier, Prediction
 from digitnet.inference.images import MAX_PIXELS, load_image
 
 MAX_BODY_BYTES = 4_000_000  # of a request; the page reduces photos before it sends them
-# Larger images are reduced before framing, which needs 40 bytes per pixel. The sides have no limit of their own, because
-# the digit on a long strip, for example of 8000 x 60 pixels, would become too small.
+# Larger images are reduced before framing, which needs 40 bytes per pixel. The sides have no limit of their own: the
+# digit on a long strip, for example of 8000 x 60 pixels, would become too small.
 MAX_PIXELS_FRAMED = 1600 * 1600
 MAX_CONCURRENT = 4  # images that are decoded and classified at the same time, from the page and the API
 MAX_SHOWN = 40  # characters of an invalid input in an error message
