@@ -21,6 +21,7 @@ from digitnet.model.network import ConvNet
 DEFAULT_DROPOUT = 0.25
 INITIAL_RATE = 0.04  # of the one-cycle schedule, as a fraction of the maximum learning rate
 WARM_UP = 0.25  # fraction of the run in which the learning rate rises
+MIN_EPSILON = 1e-8  # added to AdamW's denominator; PyTorch's default
 
 Batch = tuple[Tensor, Tensor]  # ink, float32 (N, 1, 28, 28), and labels, int64 (N,); label -1 is a non-digit
 
@@ -67,7 +68,7 @@ class DigitNet(LightningModule):
         self.label_smoothing = label_smoothing
         self.network = ConvNet(dropout) if network is None else network
         if not any(parameter.requires_grad for parameter in self.network.parameters()):
-            raise ConfigError(f"model.network is a {type(self.network).__name__}, which has no parameters to train")
+            raise ConfigError(f"model.network {type(self.network).__name__} has no parameters to train")
         self.calibration = Calibration()
         # Labels and losses are not validated, because that would synchronize with a GPU at each step.
         self.train_loss = MeanMetric(nan_strategy="disable")
@@ -212,6 +213,7 @@ class DigitNet(LightningModule):
             parameters,
             lr=self.learning_rate,
             weight_decay=self.weight_decay,
+            eps=max(MIN_EPSILON, torch.finfo(parameters[0].dtype).tiny),  # float16 rounds 1e-8 to 0, a division by 0
             # One kernel for all parameters. Lightning cannot clip gradients of a fused optimizer in mixed precision.
             fused=not self.trainer.gradient_clip_val,
         )

@@ -197,7 +197,10 @@ BAD = {
     "no accumulation": (["--trainer.accumulate_grad_batches=0"], "it must be 1 or more"),
     "degradation": (["--data.degradation=1.5"], "data.degradation is 1.5; it must be from 0 to 1"),
     "a logger that is not installed": (["--trainer.logger=WandbLogger"], "wandb"),
-    "a network without parameters": (["--model.network=torch.nn.Identity"], "has no parameters to train"),
+    "a network without parameters": (
+        ["--model.network=torch.nn.Identity"],
+        "model.network Identity has no parameters to train",
+    ),
     "missing config": (["--config=no.yaml"], "no.yaml"),
     "empty config": (["--config=/dev/null"], "config /dev/null is empty"),
     "missing checkpoint": (["--ckpt_path=no.ckpt"], "No checkpoint no.ckpt"),
@@ -329,6 +332,24 @@ def test_the_process_group_is_destroyed_before_python_ends(tiny_mnist, tmp_path)
     ran = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     assert "initialized: False" in ran.stdout  # functions at exit run last in, first out
+
+
+@pytest.mark.slow
+def test_strategy_ddp_spawn_trains_and_tests_in_two_processes_and_ends(tiny_mnist, tmp_path):
+    script = tmp_path / "spawn.py"  # each process imports it again
+    script.write_text(
+        f"from digitnet.data import mnist; mnist.MD5.update({tiny_mnist.md5})\n"
+        "if __name__ == '__main__':\n    import train; train.main()\n"
+    )
+    options = ["--trainer.strategy=ddp_spawn", "--trainer.devices=2", "--trainer.max_epochs=1"]
+    ran = subprocess.run(
+        [sys.executable, str(script), *tiny_mnist.options(tmp_path / "root"), *options],
+        capture_output=True, text=True, timeout=300,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.count("Test accuracy") == 1
+    assert json.loads((tmp_path / "root" / "reports" / "metrics.json").read_text())["devices"] == 2
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="about glibc's malloc")

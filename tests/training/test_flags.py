@@ -253,6 +253,12 @@ def test_ckpt_path_last_finds_the_last_checkpoint(run):
     assert cli.trainer.global_step == 2 * cli.trainer.num_training_batches
 
 
+def test_ckpt_path_last_says_that_a_run_without_a_checkpoint_starts_anew(run):
+    with pytest.warns(UserWarning, match="there is no last checkpoint available. No checkpoint will be loaded"):
+        cli = run("--ckpt_path=last", "--trainer.limit_train_batches=2")
+    assert cli.trainer.global_step == 2
+
+
 def test_config_sets_options_and_the_command_line_overrides_it(run, tmp_path):
     config = tmp_path / "mine.yaml"
     config.write_text("trainer:\n  limit_train_batches: 2\nmodel:\n  dropout: 0.4\n  weight_decay: 0.1\n")
@@ -297,7 +303,7 @@ def test_limit_test_batches_0_tests_nothing(run):
     assert "The network was not tested" in summary(cli.trainer, cli.best_checkpoint_path())
 
 
-@pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
+@pytest.mark.parametrize("precision", ["bf16-true", "64-true", "16-true"])
 def test_other_precisions_train_and_are_resumed_and_exported(run, precision):
     run(f"--trainer.precision={precision}", "--trainer.gradient_clip_val=1.0")
     checkpoints = run.root / "checkpoints"
