@@ -1,9 +1,11 @@
 // Paints strokes on a canvas: black on white, as curves.
 
+const PIECES = 64; // of a curve, in one path
+
 /** Paints a drawing again and again, and only what is new of it. */
 export class Painter {
   #settled = document.createElement("canvas"); // what does not change any more
-  #painted = []; // the strokes on it: {points, count of the points that are painted, whether it has its end}
+  #painted = []; // the strokes on it: {points, index of the next point to paint, whether it has its end}
 
   /**
    * Paint strokes on a canvas.
@@ -18,7 +20,9 @@ export class Painter {
     const context = target.getContext("2d");
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.drawImage(this.#settled, 0, 0);
-    for (const stroke of strokes.filter(({ isActive }) => isActive)) paintEnd(prepare(context, size), stroke);
+    strokes.forEach((stroke, index) => {
+      if (stroke.isActive) paintRest(prepare(context, size), stroke, this.#painted[index].next);
+    });
   }
 
   #settle(strokes, size) {
@@ -35,11 +39,12 @@ export class Painter {
     }
     const context = prepare(this.#settled.getContext("2d"), size);
     strokes.forEach((stroke, index) => {
-      const painted = (this.#painted[index] ??= { points: stroke.points, count: 1, ended: false });
-      paintCurve(context, stroke, painted.count);
-      painted.count = stroke.points.length;
+      const painted = (this.#painted[index] ??= { points: stroke.points, next: 1, ended: false });
+      for (; painted.next + PIECES <= stroke.points.length; painted.next += PIECES) {
+        paintPieces(context, stroke, painted.next, painted.next + PIECES);
+      }
       if (!stroke.isActive && !painted.ended) {
-        paintEnd(context, stroke);
+        paintRest(context, stroke, painted.next);
         painted.ended = true;
       }
     });
@@ -63,26 +68,23 @@ function prepare(context, size) {
 const middle = ([x, y], [otherX, otherY]) => [(x + otherX) / 2, (y + otherY) / 2];
 
 /**
- * Paint the curve through the midpoints between points, from the point with this index on.
+ * Paint the curve through the midpoints between points: the pieces of the points from index `from` to before `to`.
  *
- * Each piece is a path of its own, so that the pixels do not depend on how many are painted at once.
+ * One path has no visible joints; two that meet have, because the pixels at their edges are painted twice. A path has
+ * a fixed number of pieces, so that the pixels do not depend on how many are painted at once.
  */
-function paintCurve(context, { width, points }, from) {
-  context.lineWidth = width;
-  for (let i = from; i < points.length; i++) {
-    context.beginPath();
-    context.moveTo(...(i < 2 ? points[0] : middle(points[i - 2], points[i - 1])));
-    context.quadraticCurveTo(...points[i - 1], ...middle(points[i - 1], points[i]));
-    context.stroke();
-  }
-}
-
-/** Paint the line from the last midpoint to the end. */
-function paintEnd(context, { width, points }) {
-  const [x, y] = points.at(-1);
+function paintPieces(context, { width, points }, from, to, end = null) {
   context.lineWidth = width;
   context.beginPath();
-  context.moveTo(...(points.length === 1 ? points[0] : middle(points.at(-2), points.at(-1))));
-  context.lineTo(x + (points.length === 1 ? 1e-4 : 0), y); // a line without length would not be painted
+  context.moveTo(...(from < 2 ? points[0] : middle(points[from - 2], points[from - 1])));
+  for (let i = from; i < to; i++) context.quadraticCurveTo(...points[i - 1], ...middle(points[i - 1], points[i]));
+  if (end) context.lineTo(...end);
   context.stroke();
+}
+
+/** Paint the pieces from index `from` on, and the line from the last midpoint to the end. */
+function paintRest(context, stroke, from) {
+  const { points } = stroke, [x, y] = points.at(-1);
+  const end = [x + (points.length === 1 ? 1e-4 : 0), y]; // a line without length would not be painted
+  paintPieces(context, stroke, from, points.length, end);
 }
