@@ -125,7 +125,8 @@ def describe(classifier: DigitClassifier) -> str:
     """
     size = f"{classifier.path.stat().st_size / 1000:,.0f} KB"
     try:
-        accuracy = f", {float(classifier.metadata['test_accuracy']):.2%} accuracy on MNIST's test set"
+        percentage = f"{100 * float(classifier.metadata['test_accuracy']):.2f}\N{NO-BREAK SPACE}%"
+        accuracy = f", {percentage} accuracy on MNIST's test set"
     except (KeyError, ValueError):  # another program's model
         accuracy = ""
     return f"{classifier.path.name} ({size}){accuracy}"

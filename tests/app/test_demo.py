@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 import struct
 import subprocess
 import sys
@@ -149,7 +150,7 @@ def test_the_api_requires_an_image(classifier):
 
 def test_the_page_describes_the_model(classifier):
     assert describe(classifier).startswith("digitnet.onnx (")
-    assert "accuracy on MNIST's test set" in describe(classifier)
+    assert re.search(r", 99\.\d\d\N{NO-BREAK SPACE}% accuracy on MNIST's test set$", describe(classifier))
     for metadata in ({}, {"test_accuracy": "unknown"}):
         assert "MNIST" not in describe(SimpleNamespace(path=classifier.path, metadata=metadata))
 
