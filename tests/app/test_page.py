@@ -368,10 +368,19 @@ def test_a_pen_removes_the_stroke_of_the_palm_and_touch_is_ignored_from_then_on(
     touch.up(0)
     shows(phone, "7")
     seven = settled(phone)
+    note = phone.get_by_text("Touch is ignored because a pen was used. Reload to draw with a finger.")
+    assert not note.is_visible()
     touch.down(0, (0.1, 0.1))
+    note.wait_for()
     touch.move(0, *[(0.1, 0.1 + 0.06 * step) for step in range(12)])
     touch.up(0)
     assert (settled(phone) == seven).all()
+    draw_with_pen(phone, [(0.2, 0.5), (0.4, 0.5)])
+    assert not note.is_visible()
+    touch.down(0, (0.1, 0.1))
+    touch.up(0)
+    phone.wait_for_timeout(200)
+    assert not note.is_visible()  # once is enough
 
 
 # --- Images ---

@@ -11,11 +11,14 @@ const KEYBOARD = "keyboard"; // the pointer of the strokes that are drawn with i
  * Make a canvas a drawing area.
  *
  * @param {HTMLCanvasElement} canvas
- * @param {{getPenWidth: () => number, onChange: () => void, onMove?: (text: string) => void}} options - the pen's width
- *     as a fraction of the side, what to do when the drawing changes, and how to tell where the keyboard's cursor is
+ * @param {{getPenWidth: () => number, onChange: () => void, onMove?: (text: string) => void,
+ *     onPen?: () => void, onIgnoredTouch?: () => void}} options - the pen's width as a fraction of the side, what to do
+ *     when the drawing changes, how to tell where the keyboard's cursor is, and what to do when a pen draws and when a
+ *     finger is ignored because of it
  * @returns {{drawing: Drawing, refresh: () => void}} the drawing, and a function to call after changing it
  */
-export function createCanvas(canvas, { getPenWidth, onChange, onMove = () => {} }) {
+export function createCanvas(canvas, options) {
+  const { getPenWidth, onChange, onMove = () => {}, onPen = () => {}, onIgnoredTouch = () => {} } = options;
   const drawing = new Drawing();
   const painter = new Painter();
   const cursor = { column: GRID / 2, row: GRID / 2, visible: false };
@@ -50,8 +53,9 @@ export function createCanvas(canvas, { getPenWidth, onChange, onMove = () => {} 
       hasPen = true;
       drawing.discard([...touches]); // they are of the hand that holds the pen
       touches.clear();
+      onPen();
     } else if (event.pointerType === "touch") {
-      if (hasPen) return;
+      if (hasPen) return onIgnoredTouch();
       touches.add(pointer);
     }
     event.preventDefault(); // no selection and no mouse events

@@ -6,6 +6,7 @@ import { createPredictor } from "./predictor.js";
 
 const IMAGE_SIZE = 280; // pixels of the image that is classified
 const TIMEOUT = 8000; // milliseconds
+const NOTE_DURATION = 8000; // milliseconds
 const STORAGE_KEY = "digitnet-strokes";
 // A drawing much smaller than the canvas is enlarged before it is classified, and its lines get thinner in proportion:
 // the pen does not become smaller with the digit.
@@ -26,6 +27,7 @@ const MAX_LINE_WIDTH = 0.13; // of a small drawing, as a fraction of its size
 export function createSketchpad(panel, backend, { onState, onChange, onClear, announce }) {
   const find = (selector) => panel.querySelector(selector);
   const width = find(".width"), undo = find(".undo"), redo = find(".redo"), clear = find(".clear");
+  const touchNote = find(".touch-note");
   const painter = new Painter(), image = document.createElement("canvas");
   image.getContext("2d", { willReadFrequently: true });
 
@@ -33,6 +35,8 @@ export function createSketchpad(panel, backend, { onState, onChange, onClear, an
     getPenWidth: () => width.value / 100,
     onChange: update,
     onMove: announce,
+    onPen: () => { touchNote.hidden = true; },
+    onIgnoredTouch: noteIgnoredTouch,
   });
   const predictor = createPredictor(backend, {
     getImage: () => imageOf(drawing.strokes),
@@ -40,6 +44,14 @@ export function createSketchpad(panel, backend, { onState, onChange, onClear, an
     timeout: TIMEOUT,
     onState,
   });
+
+  let isNoted = false;
+  function noteIgnoredTouch() {
+    if (isNoted) return; // the hand that holds the pen often touches the canvas
+    isNoted = true;
+    touchNote.hidden = false;
+    setTimeout(() => { touchNote.hidden = true; }, NOTE_DURATION);
+  }
 
   function update() {
     updateButtons();
