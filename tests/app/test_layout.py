@@ -96,6 +96,16 @@ def test_the_page_follows_the_dark_mode_and_the_canvas_stays_white(pages, app):
     assert page.locator("canvas.area").evaluate(COLOR) == [255, 255, 255]
 
 
+@pytest.mark.parametrize(("scheme", "theme"), [("light", "dark"), ("dark", "light")])
+def test_the_address_chooses_the_colors(pages, app, scheme, theme):
+    page = pages.open(f"{app.url}?__theme={theme}", color_scheme=scheme)
+    page.get_by_role("button", name="Clear").wait_for()
+    page.wait_for_timeout(500)  # Gradio chooses its colors, too
+    assert (max(page.locator("body").evaluate(COLOR)) < 60) == (theme == "dark")
+    text_color = COLOR.replace("backgroundColor", "color")
+    assert (min(page.locator("h1").evaluate(text_color)) > 200) == (theme == "dark")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_progress_contrasts_with_its_track_and_the_track_with_the_page(pages, app, scheme):
     page = opened(pages, app, color_scheme=scheme)

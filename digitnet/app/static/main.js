@@ -24,6 +24,7 @@ const UNEXPLAINED = {
  *     where corrections are stored, and the address of the examples
  */
 export function start(root, backend, { description, directory = "", examples }) {
+  applyTheme();
   const find = (selector) => root.querySelector(selector);
   find(".description").textContent = description;
   find(".directory").textContent = directory;
@@ -113,6 +114,22 @@ export function start(root, backend, { description, directory = "", examples }) 
 
 /** Accept an image that is pasted or dropped anywhere on the page. */
 function acceptFilesAnywhere(target, accept) {
+/** Return the image at an address; null if the browser cannot open it. */
+async function decode(address) {
+  const image = Object.assign(new Image(), { src: address });
+  return image.decode().then(() => image, () => null);
+}
+
+/** Use the colors that the address asks for, as on other pages of Gradio: ?__theme=dark or light. */
+function applyTheme() {
+  const theme = new URLSearchParams(location.search).get("__theme");
+  if (!["dark", "light"].includes(theme)) return;
+  const sheet = [...document.styleSheets].find(({ href }) => href?.endsWith("/page.css"));
+  for (const { media } of sheet?.cssRules ?? []) {
+    if (media?.mediaText.includes("prefers-color-scheme")) media.mediaText = theme === "dark" ? "all" : "not all";
+  }
+}
+
   const hasFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
   document.addEventListener("dragover", (event) => {
     event.preventDefault(); // the browser would open the file, and the drawing would be lost
