@@ -589,6 +589,32 @@ def test_the_last_ten_images_can_be_brought_back(page):
     assert page.get_by_role("tab", name="Draw").get_attribute("aria-selected") == "true"
 
 
+def test_bringing_back_a_drawing_keeps_the_present_one(page):
+    strip = page.locator(".strip button")
+    draw(page, SEVEN)
+    shows(page, "7")
+    button(page, "Clear").click()
+    draw(page, ONE)
+    shows(page, "1")
+    for earlier, present in [("7", "1"), ("1", "7"), ("7", "1")]:
+        button(page, f"Bring back: {earlier}").click()
+        shows(page, earlier)
+        assert [text.strip() for text in strip.all_inner_texts()] == [present]
+    button(page, "Clear").click()
+    shows(page, REJECTED)
+    assert [text.strip() for text in strip.all_inner_texts()] == ["7", "1"]
+
+
+def test_an_image_that_only_the_server_opens_can_be_brought_back(page):
+    page.get_by_role("tab", name="Image").click()
+    choose(page, "one.tiff", one_as_file("TIFF"))
+    shows(page, "1")
+    button(page, "Example 7").click()
+    shows(page, "7")
+    button(page, "Bring back: 1").click()
+    shows(page, "1")
+
+
 def test_the_panel_says_why_there_is_no_explanation_on_each_tab(page, pages):
     draw(page, SEVEN)
     page.get_by_text("How does it decide?").click()

@@ -74,16 +74,17 @@ export function start(root, backend, { description, directory = "", examples }) 
   }).catch(() => {}); // the first prediction reports it
 
   const inputs = {};
-  let lastCleared = null;
+  let lastRemoved = null;
   const sketchpad = createSketchpad(find("#panel-draw"), backend, {
     onState: () => showState("tab-draw"),
     onChange: answer.disableCorrection,
-    onClear(strokes, state) {
-      if (strokes === lastCleared) return; // it was brought back by Undo and cleared again
-      lastCleared = strokes;
+    onRemove(strokes, state) {
+      if (strokes === lastRemoved) return; // it was brought back by Undo and cleared again
+      lastRemoved = strokes;
       recent.add(paintOnce(strokes, THUMBNAIL_SIZE), state, () => {
         tabs.select("tab-draw");
-        sketchpad.show(strokes);
+        if (strokes === lastRemoved) lastRemoved = null; // it is no longer in the strip
+        sketchpad.bringBack(strokes);
       });
     },
     announce: answer.announceNow,
@@ -92,10 +93,11 @@ export function start(root, backend, { description, directory = "", examples }) 
     examples,
     onState: () => showState("tab-image"),
     async onReplace(blob, state) {
-      const image = await createImageBitmap(blob, { resizeHeight: THUMBNAIL_SIZE }).catch(() => null);
-      if (!image) return; // only the server can open it
-      recent.add(image, state, () => showImage(blob));
-      image.close();
+      const url = URL.createObjectURL(blob);
+      // Of an image that only the server can open, the network's input.
+      const image = await decode(url) ?? (state.framed && await decode(state.framed));
+      URL.revokeObjectURL(url);
+      if (image) recent.add(image, state, () => showImage(blob));
     },
   });
   Object.assign(inputs, { "tab-draw": sketchpad, "tab-image": imageTab });
@@ -112,8 +114,6 @@ export function start(root, backend, { description, directory = "", examples }) 
   find(".digitnet").classList.remove("starting");
 }
 
-/** Accept an image that is pasted or dropped anywhere on the page. */
-function acceptFilesAnywhere(target, accept) {
 /** Return the image at an address; null if the browser cannot open it. */
 async function decode(address) {
   const image = Object.assign(new Image(), { src: address });
@@ -130,6 +130,8 @@ function applyTheme() {
   }
 }
 
+/** Accept an image that is pasted or dropped anywhere on the page. */
+function acceptFilesAnywhere(target, accept) {
   const hasFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
   document.addEventListener("dragover", (event) => {
     event.preventDefault(); // the browser would open the file, and the drawing would be lost

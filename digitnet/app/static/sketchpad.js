@@ -20,11 +20,11 @@ const MAX_LINE_WIDTH = 0.13; // of a small drawing, as a fraction of its size
  *
  * @param {HTMLElement} panel
  * @param {object} backend - see backend.js
- * @param {{onState: (state: object) => void, onChange: () => void, onClear: (strokes: object[], state: object) => void,
+ * @param {{onState: (state: object) => void, onChange: () => void, onRemove: (strokes: object[], state: object) => void,
  *     announce: (text: string) => void}} options - what to do when the prediction and the drawing change, before the
- *     drawing is cleared, and how to tell a screen reader something
+ *     drawing is cleared or replaced, and how to tell a screen reader something
  */
-export function createSketchpad(panel, backend, { onState, onChange, onClear, announce }) {
+export function createSketchpad(panel, backend, { onState, onChange, onRemove, announce }) {
   const find = (selector) => panel.querySelector(selector);
   const width = find(".width"), undo = find(".undo"), redo = find(".redo"), clear = find(".clear");
   const touchNote = find(".touch-note");
@@ -97,9 +97,16 @@ export function createSketchpad(panel, backend, { onState, onChange, onClear, an
     refresh();
   }
 
+  /** Keep the present drawing, and show an earlier one instead. */
+  function bringBack(strokes) {
+    drawing.endAll();
+    if (!drawing.isEmpty && drawing.finishedStrokes !== strokes) onRemove(drawing.finishedStrokes, predictor.state);
+    show(strokes);
+  }
+
   const act = (name) => () => {
     drawing.endAll();
-    if (name === "clear" && !drawing.isEmpty) onClear(drawing.finishedStrokes, predictor.state);
+    if (name === "clear" && !drawing.isEmpty) onRemove(drawing.finishedStrokes, predictor.state);
     drawing[name]();
     refresh();
   };
@@ -116,7 +123,7 @@ export function createSketchpad(panel, backend, { onState, onChange, onClear, an
     act(name)();
   });
 
-  return { show, restore, predictor, get isDrawing() { return drawing.isActive; } };
+  return { bringBack, restore, predictor, get isDrawing() { return drawing.isActive; } };
 }
 
 /** Return the strokes of a small drawing, enlarged to the middle of the canvas; null if the drawing is not small. */
