@@ -26,6 +26,64 @@ NON_DIGIT_KINDS = {  # the fraction of each kind
 }
 GLYPHS = load_glyphs()
 
+# A pair of numbers has the limits of a uniform distribution; of integers, the upper one is left out. A name in _STD is a
+# standard deviation. A participle or an adjective is the fraction of images, glyphs or strokes to which it applies.
+
+# Variation of a template; lengths are fractions of the height of a glyph.
+DIGIT_WIDTH, LETTER_WIDTH = 0.67, 0.85  # letters and symbols are wider than digits, especially in print
+RULED = 0.2  # drawn as if with a ruler: steadier by a factor of RULED_UNSTEADINESS
+RULED_UNSTEADINESS = (0, 0.1)
+JITTER = (0.005, 0.045)  # standard deviation of the displacement of a point; of a whole stroke, half as much
+WAVE_STD, WAVE_FREQUENCY = 0.02, 6  # of the low-frequency displacement; radians per height
+ASPECT_RATIO_STD = 0.27  # of the natural logarithm of the horizontal stretch
+SHEAR_MEAN, SHEAR_STD = 0.12, 0.2  # horizontal displacement per unit of height; most people write slanted
+ROTATION_STD = 0.09  # radians
+RESTARTED = 0.4  # closed strokes that start at another point than in the template
+OVERLAP = (1, 3)  # points of a closed stroke that are passed a second time
+SHORTENED = 0.3
+MISSING_POSITIONS = (0, 4)  # at each end of a shortened stroke
+
+# The pen.
+PEN_WIDTH = (0.02, 0.22)  # of the image; its logarithm is uniform
+FLAT = 0.3  # pens that are not round
+FLATNESS = (0.3, 1)  # thickness of a flat pen, as a fraction of its width
+PRESSED = 0.3  # images in which the pressure varies
+PRESSURE = (0, 0.5)
+PRESSURE_PHASE = (1, 6)  # radians over the length of a stroke
+MARGIN = 2  # pixels around the strokes, both sides together
+MIN_EXTENT = 1e-3  # of strokes, so that a dot is not divided by 0
+SPARSE = 0.15  # strokes with few positions, as of a mouse with a low sampling rate
+SPARSE_STEP = (4, 9)  # positions of the curve for each that is kept
+MIN_JOINT = 1.5  # pixels; thinner lines have no round joints
+
+# Cropping.
+CROPPED = 0.15
+FULL_WIDTH = 0.6  # cropped images that are stretched to the whole width, too
+MIN_CROP_WIDTH = 1 / 3  # of the image, for the others
+
+# Non-digits; lengths are fractions of the height of a digit or of the side of a square that the symbol about fills.
+LETTERS = 0.65  # of letters and symbols
+PAIR_GAP, PAIR_SHIFT_STD, PAIR_SCALE = (0, 0.3), 0.1, (0.7, 1.2)
+SCRIBBLED_OVER = 0.4  # crossed-out digits; the others have two lines
+SCRIBBLE_SCALE = (0.8, 1.2)  # width and height of the scribble as fractions of the digit's
+CROSS_STD = 0.1  # of the ends of the lines
+INVENTED_STROKES, INVENTED_STEPS = (2, 6), (2, 6)  # strokes of a symbol, steps of a stroke
+FREE_DIRECTION = 0.4  # strokes that start in any direction; the others are horizontal or vertical at first
+BEND_STDS = (0.1, 0.8, 1.6)  # radians between two steps: straight, curved or jagged
+STEP_LENGTH = (0.1, 0.5)
+ATTACHED = 0.7  # strokes that start on a previous one
+CORNERS = 0.3  # points of a stroke at which it is not smooth
+SCRIBBLE_POINTS = (14, 44)  # fewer might form a digit
+SCRIBBLE_KINDS = 4  # equally frequent
+POINTS_SCALE = (0.5, 1)  # width and height of a scribble of random points
+TURN_STD, TURN_CHANGE_STD = 0.5, 0.25  # radians per step of a scribble of loops: its mean, and its random walk
+LOOP_STEP = (0.3, 1)
+ZIGZAG_STD = 0.1  # of the turning points
+ZIGZAG_LENGTH = (0.6, 1.2)  # of its width: a slim one would be a 1 if it is filled
+SIDEWAYS = 0.3  # zigzags from left to right; the others go down
+MAX_LINE_VARIANCE = 0.02  # across a line, as a fraction of the variance along it
+MIN_LINE_SINE = 0.6  # of the angle of a steep line to the horizontal: 37 degrees
+
 
 def synthetic_batches(digits: int, non_digits: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Draw synthetic images in batches of one size, the same ones for the same seed.
@@ -75,7 +133,7 @@ def draw_non_digit(rng: np.random.Generator) -> list[Stroke]:
     return draw_non_digit(rng) if _is_steep_line(strokes) else strokes
 
 
-def vary(glyph: Glyph, rng: np.random.Generator, width: float = 0.67) -> list[Stroke]:
+def vary(glyph: Glyph, rng: np.random.Generator, width: float = DIGIT_WIDTH) -> list[Stroke]:
     """Draw a random variation of a template.
 
     Args:
@@ -86,34 +144,34 @@ def vary(glyph: Glyph, rng: np.random.Generator, width: float = 0.67) -> list[St
     Returns:
         Strokes, in no particular position or size.
     """
-    unsteadiness = rng.uniform(0, 0.1) if rng.random() < 0.2 else 1.0  # some people draw as if with a ruler
-    jitter = rng.uniform(0.005, 0.045) * unsteadiness
+    unsteadiness = rng.uniform(*RULED_UNSTEADINESS) if rng.random() < RULED else 1.0
+    jitter = rng.uniform(*JITTER) * unsteadiness
     strokes = [_vary_stroke(stroke, jitter, rng) for stroke in glyph]
     # A low-frequency displacement of the whole glyph, since nobody draws evenly.
-    wave = rng.normal(0, 0.02, (2, 2)) * unsteadiness
+    wave = rng.normal(0, WAVE_STD, (2, 2)) * unsteadiness
     phase = rng.uniform(0, 2 * np.pi, 2)
     matrix = _sample_matrix(width, unsteadiness, rng)
-    return [(stroke + np.sin(stroke[:, ::-1] * 6 + phase) @ wave) @ matrix.T for stroke in strokes]
+    return [(stroke + np.sin(stroke[:, ::-1] * WAVE_FREQUENCY + phase) @ wave) @ matrix.T for stroke in strokes]
 
 
 def _vary_stroke(template: StrokeTemplate, jitter: float, rng: np.random.Generator) -> Stroke:
     """Return a smooth curve through points that differ from the template's by `jitter`."""
     points, corners, closed = template
     if closed:  # it starts at any point and ends with a gap or an overlap
-        points = np.roll(points, rng.integers(len(points)) if rng.random() < 0.4 else 0, 0)
-        points = np.concatenate([points, points[: rng.integers(1, 3)]])
+        points = np.roll(points, rng.integers(len(points)) if rng.random() < RESTARTED else 0, 0)
+        points = np.concatenate([points, points[: rng.integers(*OVERLAP)]])
         corners = np.zeros(len(points), bool)
     points = points + rng.normal(0, jitter, points.shape) + rng.normal(0, jitter / 2, 2)
     curve = interpolate(points, corners)
-    if rng.random() < 0.3:  # shortened at both ends
-        curve = curve[rng.integers(0, 4) : len(curve) - rng.integers(0, 4)]
+    if rng.random() < SHORTENED:
+        curve = curve[rng.integers(*MISSING_POSITIONS) : len(curve) - rng.integers(*MISSING_POSITIONS)]
     return curve
 
 
 def _sample_matrix(width: float, unsteadiness: float, rng: np.random.Generator) -> np.ndarray:
     """Return a random linear map, float (2, 2): aspect ratio, shear and rotation."""
-    shear, rotation = rng.normal(0.12, 0.2) * unsteadiness, rng.normal(0, 0.09) * unsteadiness
-    sheared = np.array([[width * np.exp(rng.normal(0, 0.27)), -shear], [0, 1]])
+    shear, rotation = rng.normal(SHEAR_MEAN, SHEAR_STD) * unsteadiness, rng.normal(0, ROTATION_STD) * unsteadiness
+    sheared = np.array([[width * np.exp(rng.normal(0, ASPECT_RATIO_STD)), -shear], [0, 1]])
     rotated = np.array([[np.cos(rotation), -np.sin(rotation)], [np.sin(rotation), np.cos(rotation)]])
     return rotated @ sheared
 
@@ -155,24 +213,24 @@ class _Pen(NamedTuple):
 
 def _sample_pen(size: int, rng: np.random.Generator) -> _Pen:
     """Return a random pen for an image of `size` pixels: 2 to 22 % as wide, and round in seven of ten images."""
-    width = np.exp(rng.uniform(np.log(0.02), np.log(0.22))) * size
-    flatness, angle = (rng.uniform(0.3, 1), rng.uniform(0, np.pi)) if rng.random() < 0.3 else (1.0, 0.0)
-    return _Pen(width, flatness, angle, pressure=rng.uniform(0, 0.5) if rng.random() < 0.3 else 0.0)
+    width = np.exp(rng.uniform(*np.log(PEN_WIDTH))) * size
+    flatness, angle = (rng.uniform(*FLATNESS), rng.uniform(0, np.pi)) if rng.random() < FLAT else (1.0, 0.0)
+    return _Pen(width, flatness, angle, pressure=rng.uniform(*PRESSURE) if rng.random() < PRESSED else 0.0)
 
 
 def _fit(strokes: list[Stroke], size: int, width: float) -> list[Stroke]:
     """Return the strokes scaled and centered, so that a pen of this width fits into the image."""
     points = np.concatenate(strokes)
     low, high = points.min(0), points.max(0)
-    scale = max(size - width - 2, size / 2) / max(*(high - low), 1e-3)
+    scale = max(size - width - MARGIN, size / 2) / max(*(high - low), MIN_EXTENT)
     offset = (size - (high - low) * scale) / 2 - low * scale
     return [stroke * scale + offset for stroke in strokes]
 
 
 def _sample_positions(path: Stroke, rng: np.random.Generator) -> Stroke:
-    """Return the positions of a stroke, in some images only a few, as a mouse with a low sampling rate would."""
-    if rng.random() < 0.15:
-        return np.concatenate([path[:: rng.integers(4, 9)], path[-1:]])
+    """Return the positions of a stroke, for some strokes only a few of them."""
+    if rng.random() < SPARSE:
+        return np.concatenate([path[:: rng.integers(*SPARSE_STEP)], path[-1:]])
     return path
 
 
@@ -181,7 +239,8 @@ def _sample_widths(path: Stroke, pen: _Pen, rng: np.random.Generator) -> np.ndar
     directions = np.diff(path, axis=0, append=2 * path[-1:] - path[-2:-1])
     angle = np.arctan2(directions[:, 1], directions[:, 0]) - pen.angle
     widths = pen.width * np.sqrt(np.sin(angle) ** 2 + (pen.flatness * np.cos(angle)) ** 2)
-    return widths * (1 - pen.pressure * (0.5 + 0.5 * np.sin(np.linspace(0, rng.uniform(1, 6), len(path)))))
+    phase = np.linspace(0, rng.uniform(*PRESSURE_PHASE), len(path))
+    return widths * (1 - pen.pressure * (0.5 + 0.5 * np.sin(phase)))  # thinner by at most the pressure
 
 
 def _draw_path(image: Image.Image, path: Stroke, widths: np.ndarray) -> None:
@@ -189,7 +248,7 @@ def _draw_path(image: Image.Image, path: Stroke, widths: np.ndarray) -> None:
     pen = ImageDraw.Draw(image)
     points = list(map(tuple, path.tolist()))
     for (x, y), (x2, y2), width in zip(points, [*points[1:], points[-1]], widths.tolist(), strict=True):
-        if width > 1.5:
+        if width > MIN_JOINT:
             pen.ellipse((x - width / 2, y - width / 2, x + width / 2, y + width / 2), fill=255)
         pen.line((x, y, x2, y2), fill=255, width=max(1, round(width)))
 
@@ -198,8 +257,8 @@ def _crop_at_random(image: Image.Image, rng: np.random.Generator) -> np.ndarray:
     """Return the image; some images are cropped and stretched to the whole height, as by early scanners."""
     size = image.width
     box = image.getbbox()
-    if box and rng.random() < 0.15:
-        width = size if rng.random() < 0.6 else rng.integers(size // 3, size + 1)
+    if box and rng.random() < CROPPED:
+        width = size if rng.random() < FULL_WIDTH else rng.integers(int(size * MIN_CROP_WIDTH), size + 1)
         image = image.crop(box).resize((int(width), size), Image.Resampling.BOX)
         return np.asarray(ImageOps.pad(image, (size, size)))
     return np.asarray(image)
@@ -210,8 +269,8 @@ def _draw_any_non_digit(rng: np.random.Generator) -> list[Stroke]:
     kinds = list(NON_DIGIT_KINDS)
     kind = kinds[rng.choice(len(kinds), p=list(NON_DIGIT_KINDS.values()))]
     if kind == "letter or symbol":
-        glyphs = GLYPHS.letters if rng.random() < 0.65 else GLYPHS.symbols
-        return vary(glyphs[rng.integers(len(glyphs))], rng, width=0.85)  # wider than digits, especially in print
+        glyphs = GLYPHS.letters if rng.random() < LETTERS else GLYPHS.symbols
+        return vary(glyphs[rng.integers(len(glyphs))], rng, LETTER_WIDTH)
     if kind == "invented symbol":
         return _draw_invented(rng)
     if kind == "scribble":
@@ -224,54 +283,54 @@ def _draw_any_non_digit(rng: np.random.Generator) -> list[Stroke]:
 
 def _draw_pair(digit: list[Stroke], other: list[Stroke], rng: np.random.Generator) -> list[Stroke]:
     """Return two digits side by side, close together or touching."""
-    x = np.concatenate(digit).max(0)[0] + rng.uniform(0, 0.3)
-    return digit + _move(other, x, rng.normal(0, 0.1), rng.uniform(0.7, 1.2))
+    x = np.concatenate(digit).max(0)[0] + rng.uniform(*PAIR_GAP)
+    return digit + _move(other, x, rng.normal(0, PAIR_SHIFT_STD), rng.uniform(*PAIR_SCALE))
 
 
 def _draw_crossed_out(digit: list[Stroke], rng: np.random.Generator) -> list[Stroke]:
     """Return a digit with a scribble over it or crossed out by two lines; with one line it would remain a digit."""
     size = np.concatenate(digit).max(0)
-    if rng.random() < 0.4:
+    if rng.random() < SCRIBBLED_OVER:
         (scribble,) = _move(_draw_scribble(rng))
-        return [*digit, scribble / scribble.max(0) * size * rng.uniform(0.8, 1.2, 2)]
+        return [*digit, scribble / scribble.max(0) * size * rng.uniform(*SCRIBBLE_SCALE, 2)]
     corners = np.array([[0, 0], [1, 1], [1, 0], [0, 1]]) * size
-    corners = corners + rng.normal(0, 0.1, corners.shape)
+    corners = corners + rng.normal(0, CROSS_STD, corners.shape)
     return [*digit, *(interpolate(pair, np.zeros(2, bool)) for pair in (corners[:2], corners[2:]))]
 
 
 def _draw_invented(rng: np.random.Generator) -> list[Stroke]:
     """Draw a symbol that belongs to no script: two to five strokes; most start on a previous one."""
     strokes: list[Stroke] = []
-    for _ in range(rng.integers(2, 6)):
-        count = rng.integers(2, 6)
-        direction = rng.uniform(0, 2 * np.pi) if rng.random() < 0.4 else rng.integers(4) * np.pi / 2
-        directions = direction + np.cumsum(rng.normal(0, rng.choice([0.1, 0.8, 1.6]), count))
-        steps = np.stack([np.cos(directions), np.sin(directions)], 1) * rng.uniform(0.1, 0.5, (count, 1))
+    for _ in range(rng.integers(*INVENTED_STROKES)):
+        count = rng.integers(*INVENTED_STEPS)
+        direction = rng.uniform(0, 2 * np.pi) if rng.random() < FREE_DIRECTION else rng.integers(4) * np.pi / 2
+        directions = direction + np.cumsum(rng.normal(0, rng.choice(BEND_STDS), count))
+        steps = np.stack([np.cos(directions), np.sin(directions)], 1) * rng.uniform(*STEP_LENGTH, (count, 1))
         start = rng.uniform(0, 1, 2)
-        if strokes and rng.random() < 0.7:
+        if strokes and rng.random() < ATTACHED:
             other = strokes[rng.integers(len(strokes))]
             start = other[rng.integers(len(other))]
         points = np.concatenate([[start], start + np.cumsum(steps, 0)])
-        strokes.append(interpolate(points, rng.random(len(points)) < 0.3))
+        strokes.append(interpolate(points, rng.random(len(points)) < CORNERS))
     return strokes
 
 
 def _draw_scribble(rng: np.random.Generator) -> list[Stroke]:
     """Draw a scribble: a random walk, random points, random loops, or a zigzag."""
-    count = rng.integers(14, 44)  # fewer points might form a digit
-    kind = rng.random()
-    if kind < 0.25:
+    count = rng.integers(*SCRIBBLE_POINTS)
+    kind = int(rng.random() * SCRIBBLE_KINDS)
+    if kind == 0:
         points = np.cumsum(rng.normal(0, 1, (count, 2)), 0)
-    elif kind < 0.5:
-        points = rng.normal(0, 1, (count, 2)) * rng.uniform(0.5, 1, 2)
-    elif kind < 0.75:  # the curvature is a random walk
-        directions = np.cumsum(rng.normal(0, 0.5) + np.cumsum(rng.normal(0, 0.25, count)))
-        points = np.cumsum(np.stack([np.cos(directions), np.sin(directions)], 1) * rng.uniform(0.3, 1, (count, 1)), 0)
+    elif kind == 1:
+        points = rng.normal(0, 1, (count, 2)) * rng.uniform(*POINTS_SCALE, 2)
+    elif kind == 2:  # the curvature is a random walk
+        directions = np.cumsum(rng.normal(0, TURN_STD) + np.cumsum(rng.normal(0, TURN_CHANGE_STD, count)))
+        steps = np.stack([np.cos(directions), np.sin(directions)], 1) * rng.uniform(*LOOP_STEP, (count, 1))
+        points = np.cumsum(steps, 0)
     else:
-        across = np.where(np.arange(count) % 2, 1.0, 0) + rng.normal(0, 0.1, count)
-        # About as wide as high, because a slim one would be a 1 if it is filled.
-        points = np.stack([across, np.linspace(0, rng.uniform(0.6, 1.2), count)], 1)
-        points = points[:, ::-1] if rng.random() < 0.3 else points
+        across = np.where(np.arange(count) % 2, 1.0, 0) + rng.normal(0, ZIGZAG_STD, count)
+        points = np.stack([across, np.linspace(0, rng.uniform(*ZIGZAG_LENGTH), count)], 1)
+        points = points[:, ::-1] if rng.random() < SIDEWAYS else points
     return [interpolate(points, np.zeros(count, bool))]
 
 
@@ -285,4 +344,4 @@ def _is_steep_line(strokes: list[Stroke]) -> bool:
     """Return whether all points are close to one line that is steeper than 37 degrees."""
     points = np.concatenate(strokes)
     (narrow, long), axes = np.linalg.eigh(np.cov(points.T))  # the second axis is that of the largest variance
-    return narrow < 0.02 * long and abs(axes[1, 1]) > 0.6
+    return narrow < MAX_LINE_VARIANCE * long and abs(axes[1, 1]) > MIN_LINE_SINE
