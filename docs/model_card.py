@@ -22,8 +22,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # to run from a clone wit
 from digitnet import DigitClassifier, Prediction
 from digitnet.data.mnist import fetch_mnist, read_test_set
 from digitnet.evaluation.corruptions import CORRUPTIONS
+from digitnet.evaluation.image_grids import save_mistakes
 from digitnet.evaluation.metrics import LabeledPrediction, calibration_error
-from digitnet.evaluation.mistakes import save_mistakes
 from digitnet.evaluation.page_corruptions import PAGE_CORRUPTIONS
 from digitnet.evaluation.robustness import measure_robustness
 from digitnet.files import write_atomically

@@ -13,6 +13,7 @@ from digitnet.contract import NUM_CLASSES
 from digitnet.data.mnist import fetch_mnist, read_test_set
 from digitnet.errors import ConfigError
 from digitnet.evaluation.corruptions import CORRUPTIONS
+from digitnet.evaluation.image_grids import save_mistakes
 from digitnet.evaluation.metrics import (
     CALIBRATION_BINS,
     LabeledPrediction,
@@ -21,7 +22,6 @@ from digitnet.evaluation.metrics import (
     count_confusion,
     coverage,
 )
-from digitnet.evaluation.mistakes import save_mistakes
 from digitnet.evaluation.page_corruptions import PAGE_CORRUPTIONS
 from digitnet.evaluation.robustness import RobustnessResult, measure_robustness
 from digitnet.inference.batch import predict_chunks

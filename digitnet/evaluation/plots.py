@@ -1,4 +1,4 @@
-"""Plots of a training run: image grids, learning curves and the confusion matrix."""
+"""Plots of a training run: learning curves and the confusion matrix."""
 
 import io
 from collections.abc import Sequence
@@ -8,12 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from digitnet.contract import IMAGE_SIZE
 from digitnet.files import write_atomically
 
-MAX_IMAGES = 100
-COLUMNS = 10
-MARGIN = 8  # pixels between the images of a grid
 RESOLUTION = 120  # dots per inch
 
 
@@ -30,37 +26,6 @@ def save_figure(figure: Figure, path: Path) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=RESOLUTION)
     write_atomically(path, buffer.getvalue())
-
-
-def plot_samples(ink: np.ndarray, labels: np.ndarray) -> Figure:
-    """Return a grid of training images with their labels.
-
-    Args:
-        ink: Stroke intensity, float (N, 28, 28) in [0, 1]. The first 100 images are shown.
-        labels: Integers (N,), 0 to 9, or -1 for a non-digit.
-
-    Returns:
-        The figure.
-    """
-    captions = [str(label) if label >= 0 else "non-digit" for label in labels[:MAX_IMAGES]]
-    return _plot_grid(ink[:MAX_IMAGES], captions, "Training images after augmentation")
-
-
-def _plot_grid(ink: np.ndarray, captions: Sequence[str], title: str) -> Figure:
-    """Return a grid of ten captioned images per row, as one image: an Axes for each takes seconds to draw."""
-    rows = max(1, -(-len(ink) // COLUMNS))
-    cell = IMAGE_SIZE + MARGIN
-    grid = np.zeros((rows * cell, COLUMNS * cell), np.float32)
-    figure = Figure(figsize=(COLUMNS * 0.95, rows * 0.95 + 0.5), layout="constrained")  # inches
-    axes = figure.subplots()
-    axes.set_title(title)
-    axes.axis("off")
-    for index, (image, caption) in enumerate(zip(ink, captions, strict=True)):
-        y, x = index // COLUMNS * cell + MARGIN, index % COLUMNS * cell + MARGIN // 2
-        grid[y : y + IMAGE_SIZE, x : x + IMAGE_SIZE] = image
-        axes.text(x + IMAGE_SIZE / 2, y - 1, caption, ha="center", va="bottom", fontsize=8)
-    axes.imshow(grid, cmap="gray_r", vmin=0, vmax=1)
-    return figure
 
 
 def plot_curves(epochs: Sequence[dict[str, float]]) -> Figure:

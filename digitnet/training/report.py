@@ -18,9 +18,9 @@ from torchmetrics import CatMetric
 
 from digitnet import __version__
 from digitnet.contract import NUM_CLASSES
+from digitnet.evaluation.image_grids import save_mistakes, save_samples
 from digitnet.evaluation.metrics import LabeledPrediction, confusion_matrix
-from digitnet.evaluation.mistakes import save_mistakes
-from digitnet.evaluation.plots import plot_confusion, plot_curves, plot_samples, save_figure
+from digitnet.evaluation.plots import plot_confusion, plot_curves, save_figure
 from digitnet.files import write_atomically
 from digitnet.inference.classifier import Prediction
 from digitnet.training.callbacks import METRICS
@@ -117,7 +117,9 @@ class TrainingReport(Callback):
         self.epochs.append({**epoch, "seconds": seconds, "train_seconds": train_seconds, "images": self._images})
         if self._samples and trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             ink, labels = (tensor.cpu().float().numpy() for tensor in self._samples)
-            self._save_figure(plot_samples(ink[:, 0], labels.astype(int)), "samples.png", "training images")
+            samples = self.directory / "samples.png"
+            save_samples(ink[:, 0], labels.astype(int), samples)
+            self.written.append((samples, "training images"))
             self._samples = None
 
     def state_dict(self) -> dict[str, Any]:

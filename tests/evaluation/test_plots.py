@@ -2,28 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from digitnet.evaluation.plots import plot_confusion, plot_curves, plot_samples, save_figure
-
-
-def test_samples_show_at_most_100_images_with_their_labels():
-    figure = plot_samples(np.zeros((130, 28, 28)), np.arange(130) % 11 - 1)
-    (axes,) = figure.axes
-    captions = [text.get_text() for text in axes.texts]
-    assert len(captions) == 100
-    assert captions[:3] == ["non-digit", "0", "1"]
-
-
-def test_each_sample_is_below_its_caption():
-    ink = np.zeros((12, 28, 28))
-    ink[11] = 1  # the second image of the second row
-    figure = plot_samples(ink, np.arange(12) % 10)
-    (axes,) = figure.axes
-    grid = axes.get_images()[0].get_array()
-    ys, xs = np.nonzero(grid)
-    assert (ys.max() - ys.min(), xs.max() - xs.min()) == (27, 27)
-    x, y = axes.texts[11].get_position()
-    assert xs.min() < x < xs.max()
-    assert y < ys.min()
+from digitnet.evaluation.plots import plot_confusion, plot_curves, save_figure
 
 
 def test_curves_show_the_epochs_that_have_a_metric():

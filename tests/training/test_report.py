@@ -114,8 +114,7 @@ def test_mistakes_of_an_earlier_run_are_removed_if_this_one_has_none(run_test, r
 
 def test_samples_are_the_first_batch_of_the_first_epoch(run_epoch, monkeypatch):
     drawn = []
-    monkeypatch.setattr("digitnet.training.report.plot_samples", lambda ink, labels: drawn.append((ink, labels)))
-    monkeypatch.setattr("digitnet.training.report.save_figure", lambda figure, path: None)
+    monkeypatch.setattr("digitnet.training.report.save_samples", lambda ink, labels, path: drawn.append((ink, labels)))
     run_epoch(ink=0.5)
     run_epoch(ink=0.75)
     ((ink, labels),) = drawn
