@@ -21,6 +21,7 @@ from digitnet import __version__
 from digitnet.console import OptionParser, log_to_stderr, one_line_errors
 from digitnet.contract import ACTIVATION_DOCS, FRAMED_DOC, FRAMED_NAME, FRAMING_DOCS, IMAGE_SIZE, INPUT_DOC, INPUT_NAME
 from digitnet.errors import ExportError
+from digitnet.export.cli import add_model_options
 from digitnet.export.graph import ExportedModel, Weights, store_weights, to_onnx
 from digitnet.export.verify import sample_images, with_stored_weights
 from digitnet.files import write_atomically
@@ -184,24 +185,13 @@ def build_parser() -> argparse.ArgumentParser:
         prog="python -m digitnet.export.activations",
         description="Exports the network with its activations as outputs; with it, the sketchpad explains predictions.",
     )
-    parser.add_argument(
-        "--checkpoint",
-        type=Path,
-        default=Path("checkpoints/best.ckpt"),
-        help="checkpoint to export (default: checkpoints/best.ckpt)",
-    )
+    add_model_options(parser, default_weights="float16")
     parser.add_argument(
         "--model",
         type=Path,
         default=Path("checkpoints/digitnet.onnx"),
         help="exported model of that checkpoint; NAME.activations.onnx is written beside NAME.onnx"
         " (default: checkpoints/digitnet.onnx)",
-    )
-    parser.add_argument(
-        "--weights",
-        choices=("float32", "float16", "int8"),
-        default="float16",
-        help="data type in which the weights are stored (default: float16)",
     )
     parser.add_argument("--framing", type=Path, metavar="FILE", help="also export framing, to this file")
     return parser

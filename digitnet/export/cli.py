@@ -2,12 +2,13 @@
 
 import argparse
 from pathlib import Path
+from typing import get_args
 
 import onnx
 
 from digitnet.console import OptionParser, log_to_stderr, one_line_errors
 from digitnet.data.mnist import fetch_mnist
-from digitnet.export.graph import add_metadata, build_onnx
+from digitnet.export.graph import Weights, add_metadata, build_onnx
 from digitnet.export.verify import network_accuracy, verify, with_stored_weights
 from digitnet.files import write_atomically
 from digitnet.model.checkpoint import TrainedModel, load_model
@@ -38,12 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = OptionParser(
         prog="digitnet export", description="Exports a checkpoint as one ONNX file that takes raw images of any size."
     )
-    parser.add_argument(
-        "--checkpoint",
-        type=Path,
-        default=Path("checkpoints/best.ckpt"),
-        help="checkpoint to export (default: checkpoints/best.ckpt)",
-    )
+    add_model_options(parser, default_weights="float32")
     parser.add_argument(
         "--output",
         type=Path,
@@ -51,17 +47,32 @@ def build_parser() -> argparse.ArgumentParser:
         help="file to write (default: checkpoints/digitnet.onnx)",
     )
     parser.add_argument(
-        "--weights",
-        choices=("float32", "float16", "int8"),
-        default="float32",
-        help="data type in which the weights are stored (default: float32)",
-    )
-    parser.add_argument(
         "--data-dir",
         default="data",
         help="where MNIST is stored or downloaded to; the exported model is tested on it (default: data)",
     )
     return parser
+
+
+def add_model_options(parser: argparse.ArgumentParser, default_weights: Weights) -> None:
+    """Add the options that say which checkpoint is exported, and in which data type.
+
+    Args:
+        parser: The parser of a command that exports a checkpoint.
+        default_weights: The default of `--weights`.
+    """
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        default=Path("checkpoints/best.ckpt"),
+        help="checkpoint to export (default: checkpoints/best.ckpt)",
+    )
+    parser.add_argument(
+        "--weights",
+        choices=get_args(Weights),
+        default=default_weights,
+        help="data type in which the weights are stored (default: %(default)s)",
+    )
 
 
 def document(graph: onnx.ModelProto, model: TrainedModel, checkpoint: Path, data_dir: str) -> None:
