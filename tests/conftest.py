@@ -18,6 +18,7 @@ import pytest
 from digitnet.data import mnist
 from digitnet.data.mnist import RAW_DIRECTORY, fetch_mnist
 from digitnet.errors import DatasetError
+from tests.images import draw_digit
 
 ROOT = Path(__file__).parent.parent
 TRAIN_IMAGES, TEST_IMAGES = 640, 200
@@ -95,6 +96,16 @@ def tiny_mnist(tmp_path, monkeypatch):
     tiny = TinyMNIST(tmp_path / "tiny")
     monkeypatch.setattr(mnist, "MD5", tiny.md5)
     return tiny
+
+
+@pytest.fixture
+def directory(tmp_path):
+    """Directories 1/ and 7/ with two images each, one of which is in the wrong directory."""
+    for name, digit in {"1/a.png": 1, "1/b.png": 1, "7/c.png": 7, "7/d.png": 1}.items():
+        path = tmp_path / "set" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draw_digit(digit).save(path)
+    return tmp_path / "set"
 
 
 @pytest.fixture(scope="session")

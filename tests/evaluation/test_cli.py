@@ -8,17 +8,6 @@ from digitnet import DigitClassifier
 from digitnet.data.mnist import read_test_set
 from digitnet.evaluation.cli import main
 from digitnet.evaluation.corruptions import CORRUPTIONS
-from tests.images import draw_digit
-
-
-@pytest.fixture
-def directory(tmp_path):
-    """Directories 1/ and 7/ with two images each, one of which is in the wrong directory."""
-    for name, digit in {"1/a.png": 1, "1/b.png": 1, "7/c.png": 7, "7/d.png": 1}.items():
-        path = tmp_path / "set" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draw_digit(digit).save(path)
-    return tmp_path / "set"
 
 
 def run(*args):

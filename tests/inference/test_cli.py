@@ -13,16 +13,6 @@ from tests.images import draw_digit, encode_image
 from tests.inference.conftest import run
 
 
-@pytest.fixture
-def directory(tmp_path):
-    """Directories 1/ and 7/ with two images each, one of which is in the wrong directory."""
-    for name, digit in {"1/a.png": 1, "1/b.png": 1, "7/c.png": 7, "7/d.png": 1}.items():
-        path = tmp_path / "set" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draw_digit(digit).save(path)
-    return tmp_path / "set"
-
-
 def test_a_table_has_a_line_per_image(directory, capsys):
     assert run(directory) == 0
     lines = capsys.readouterr().out.splitlines()
