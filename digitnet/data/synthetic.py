@@ -36,7 +36,7 @@ RULED_UNSTEADINESS = (0, 0.1)
 JITTER = (0.005, 0.045)  # standard deviation of the displacement of a point; of a whole stroke, half as much
 WAVE_STD, WAVE_FREQUENCY = 0.02, 6  # of the low-frequency displacement; radians per height
 ASPECT_RATIO_STD = 0.27  # of the natural logarithm of the horizontal stretch
-SHEAR_MEAN, SHEAR_STD = 0.12, 0.2  # horizontal displacement per unit of height; most people write slanted
+SHEAR_MEAN, SHEAR_STD = 0.12, 0.2  # horizontal displacement per unit of height; most writing leans to the right
 ROTATION_STD = 0.09  # radians
 RESTARTED = 0.4  # closed strokes that start at another point than in the template
 OVERLAP = (1, 3)  # points of a closed stroke that are passed a second time
@@ -69,14 +69,14 @@ SCRIBBLE_SCALE = (0.8, 1.2)  # width and height of the scribble as fractions of 
 CROSS_STD = 0.1  # of the ends of the lines
 INVENTED_STROKES, INVENTED_STEPS = (2, 6), (2, 6)  # strokes of a symbol, steps of a stroke
 FREE_DIRECTION = 0.4  # strokes that start in any direction; the others are horizontal or vertical at first
-BEND_STDS = (0.1, 0.8, 1.6)  # radians between two steps: straight, curved or jagged
+ANGLE_STDS = (0.1, 0.8, 1.6)  # radians between two steps: straight, curved or jagged
 STEP_LENGTH = (0.1, 0.5)
 ATTACHED = 0.7  # strokes that start on a previous one
 CORNERS = 0.3  # points of a stroke at which it is not smooth
 SCRIBBLE_POINTS = (14, 44)  # fewer might form a digit
 SCRIBBLE_KINDS = 4  # equally frequent
 POINTS_SCALE = (0.5, 1)  # width and height of a scribble of random points
-TURN_STD, TURN_CHANGE_STD = 0.5, 0.25  # radians per step of a scribble of loops: its mean, and its random walk
+CURVATURE_STD, CURVATURE_CHANGE_STD = 0.5, 0.25  # radians per step of a scribble of loops
 LOOP_STEP = (0.3, 1)
 ZIGZAG_STD = 0.1  # of the turning points
 ZIGZAG_LENGTH = (0.6, 1.2)  # of its width: a slim one would be a 1 if it is filled
@@ -304,7 +304,7 @@ def _draw_invented(rng: np.random.Generator) -> list[Stroke]:
     for _ in range(rng.integers(*INVENTED_STROKES)):
         count = rng.integers(*INVENTED_STEPS)
         direction = rng.uniform(0, 2 * np.pi) if rng.random() < FREE_DIRECTION else rng.integers(4) * np.pi / 2
-        directions = direction + np.cumsum(rng.normal(0, rng.choice(BEND_STDS), count))
+        directions = direction + np.cumsum(rng.normal(0, rng.choice(ANGLE_STDS), count))
         steps = np.stack([np.cos(directions), np.sin(directions)], 1) * rng.uniform(*STEP_LENGTH, (count, 1))
         start = rng.uniform(0, 1, 2)
         if strokes and rng.random() < ATTACHED:
@@ -324,7 +324,7 @@ def _draw_scribble(rng: np.random.Generator) -> list[Stroke]:
     elif kind == 1:
         points = rng.normal(0, 1, (count, 2)) * rng.uniform(*POINTS_SCALE, 2)
     elif kind == 2:  # the curvature is a random walk
-        directions = np.cumsum(rng.normal(0, TURN_STD) + np.cumsum(rng.normal(0, TURN_CHANGE_STD, count)))
+        directions = np.cumsum(rng.normal(0, CURVATURE_STD) + np.cumsum(rng.normal(0, CURVATURE_CHANGE_STD, count)))
         steps = np.stack([np.cos(directions), np.sin(directions)], 1) * rng.uniform(*LOOP_STEP, (count, 1))
         points = np.cumsum(steps, 0)
     else:
