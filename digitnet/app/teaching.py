@@ -90,7 +90,7 @@ class Teaching:
             if self._process and self._process.poll() is None:
                 raise TeachingError("The model is being adapted already.")
             is_downloaded = (self._data_dir / MNIST_FILE).is_file()
-            stage = "Starting" if is_downloaded else "Downloading MNIST (11 MB)"
+            stage = "Starting" if is_downloaded else "Downloading MNIST, 11 MB"
             self._progress = {"state": "running", "stage": stage, "fraction": 0.0}
             self._process = subprocess.Popen(
                 self.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

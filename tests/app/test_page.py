@@ -372,6 +372,8 @@ def test_a_pen_removes_the_stroke_of_the_palm_and_touch_is_ignored_from_then_on(
     assert not note.is_visible()
     touch.down(0, (0.1, 0.1))
     note.wait_for()
+    inner, outer = note.bounding_box(), phone.locator("canvas.area").bounding_box()
+    assert outer["x"] < inner["x"] < inner["x"] + inner["width"] < outer["x"] + outer["width"]
     touch.move(0, *[(0.1, 0.1 + 0.06 * step) for step in range(12)])
     touch.up(0)
     assert (settled(phone) == seven).all()

@@ -89,7 +89,7 @@ def test_a_download_of_mnist_is_announced_if_it_is_not_there(teaching, tmp_path)
         teaching.start()
         stages.append(teaching.status()["stage"])
         teaching.cancel()
-    assert stages == ["Downloading MNIST (11 MB)", "Starting"]
+    assert stages == ["Downloading MNIST, 11 MB", "Starting"]
 
 
 def test_five_corrections_are_needed(teaching):
