@@ -72,7 +72,7 @@ export function createTeaching(element, teaching, onModelChange) {
 
   return {
     update(model) {
-      if (inUse !== null && model !== inUse) request(teaching.status); // another tab of the browser has changed it
+      if (model && inUse && model !== inUse) request(teaching.status); // another tab of the browser has changed it
     },
   };
 }
