@@ -58,7 +58,7 @@ SHOWN = {
     "Batches of 64 (images/s)": ("inference_speed", "batch of 64", 1),
     "Cold start to the first prediction (s)": ("inference_speed", "cold start: import", 1),
     "`import torch` alone (s)": ("inference_speed", "import torch alone", 1),
-    "Sketchpad: from pen-up to the updated prediction (ms), median and quartiles": ("app_load", "pen-up", 1),
+    "Sketchpad: from pen-up to the painted prediction (ms), median and quartiles": ("app_load", "pen-up", 1),
 }  # fmt: skip
 
 
