@@ -26,8 +26,8 @@ NON_DIGIT_KINDS = {  # the fraction of each kind
 }
 GLYPHS = load_glyphs()
 
-# A pair of numbers has the limits of a uniform distribution; of integers, the upper one is left out. A name in _STD is a
-# standard deviation. A participle or an adjective is the fraction of images, glyphs or strokes to which it applies.
+# A pair of numbers has the limits of a uniform distribution; of integers, the upper one is left out. A name in _STD is
+# a standard deviation. A participle or an adjective is the fraction of images, glyphs or strokes to which it applies.
 
 # Variation of a template; lengths are fractions of the height of a glyph.
 DIGIT_WIDTH, LETTER_WIDTH = 0.67, 0.85  # letters and symbols are wider than digits, especially in print
