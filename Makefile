@@ -26,10 +26,9 @@ demo: .venv/installed ## build site/, the sketchpad for a static host (needs npm
 	cd demo && npm install --no-audit --no-fund
 	$(BIN)/python demo/build.py
 
-# Three processes on two cores, because the tests of the page wait for a browser a third of the time. One thread each:
-# with a thread for each core, training steps take 50 % longer.
+# Two processes on two cores: with a thread for each core in both, training steps take 50 % longer.
 test: .venv/installed ## run the entire test suite (25 minutes on two cores)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-fast: .venv/installed ## run the tests that need neither a browser nor much time (under three minutes on two cores)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow and not browser and not network"
