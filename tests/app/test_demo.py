@@ -167,6 +167,7 @@ def script_of_page(corrections: str) -> str:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.slow
 def test_the_page_knows_whether_and_where_corrections_are_saved():
     assert "canSave: false" in script_of_page("")
     script = script_of_page('a"`${1}</script>')

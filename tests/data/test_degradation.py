@@ -157,6 +157,7 @@ def test_magnitudes_out_of_range_are_refused(make, message):
         make()
 
 
+@pytest.mark.slow
 def test_every_magnitude_changes_what_its_step_does(ink):
     """Increase each magnitude of each step, or replace its range by the upper limit, and compare the images."""
     thick = nn.functional.max_pool2d(ink, 5, stride=1, padding=2)  # otherwise no stroke becomes thinner

@@ -94,6 +94,7 @@ def test_a_hundred_thousand_images_take_no_more_memory_than_a_few(tmp_path, gray
     assert 50e6 < peak < 300e6
 
 
+@pytest.mark.slow
 @LINUX
 def test_a_killed_worker_ends_the_run_with_one_line_and_it_can_be_resumed(tmp_path):
     inputs = one_file_often(tmp_path, 30_000)

@@ -305,6 +305,7 @@ def test_requesting_a_gpu_on_a_machine_without_one_prints_a_one_line_error(run, 
     assert "error: The trainer cannot be built" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_a_progress_bar_with_the_loss_from_the_first_epoch_on(tiny_mnist, tmp_path):
     script = shutil.which("script")
     if script is None:
@@ -352,6 +353,7 @@ def test_strategy_ddp_spawn_trains_and_tests_in_two_processes_and_ends(tiny_mnis
     assert json.loads((tmp_path / "root" / "reports" / "metrics.json").read_text())["devices"] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="about glibc's malloc")
 def test_a_training_step_reuses_the_memory_of_the_last_one():
     program = (
@@ -368,6 +370,7 @@ def test_a_training_step_reuses_the_memory_of_the_last_one():
     assert int(ran.stdout) < 1000  # about 8,000 without `configure_malloc`
 
 
+@pytest.mark.slow
 def test_torch_and_torchvision_builds_that_do_not_match_print_a_one_line_error(tmp_path):
     """A stand-in for torchvision that fails as the real one does with another build of torch."""
     (tmp_path / "torchvision").mkdir()
