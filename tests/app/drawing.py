@@ -22,6 +22,7 @@ def opened(pages, app, **options):
 
 def draw(page, strokes, pen_up=True, steps=4) -> None:
     """Draw strokes, whose points are fractions of the side of the canvas, with the mouse."""
+    page.locator("canvas.area").wait_for()  # it is invisible and ignores the mouse until its modules are loaded
     page.locator("canvas.area").scroll_into_view_if_needed()
     box = page.locator("canvas.area").bounding_box()
     for stroke in strokes:
