@@ -130,10 +130,11 @@ def serve(
     Raises:
         ConfigError: If the host or the port cannot be used.
     """
-    address = launch(demo, page_routes(classifier, corrections), options)
-    print(f"{describe(classifier)}\nOpen {address}  (press Ctrl-C to stop)", flush=True)
-    print(describe_address_for_phones(host_of(options), options.port, sys.stdout.isatty()), end="", flush=True)
     try:
+        address = launch(demo, page_routes(classifier, corrections), options)
+        for_phones = describe_address_for_phones(host_of(options), options.port, sys.stdout.isatty())
+        # In one piece, so that a program which waits for the address has read all of it.
+        print(f"{describe(classifier)}\nOpen {address}  (press Ctrl-C to stop)\n{for_phones}", end="", flush=True)
         demo.block_thread()
     finally:  # otherwise Python ends while the threads of the server run, which can abort the process
         demo.close(verbose=False)

@@ -5,12 +5,15 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 from tests.conftest import ROOT
 
 PATH = str(ROOT)  # from which the app is imported
+DEADLINE = 300  # seconds until a process is considered to hang; a shared machine can be very slow
+MAX_OUTPUT = 2**20  # bytes
 
 
 def free_port() -> int:
@@ -22,7 +25,7 @@ def free_port() -> int:
 
 def wait_for_port(port: int) -> None:
     """Wait until something listens on a port of this machine."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + DEADLINE
     while time.monotonic() < deadline:
         with socket.socket() as connection:
             if connection.connect_ex(("127.0.0.1", port)) == 0:
@@ -37,30 +40,44 @@ class App:
     def __init__(self, directory: Path, *options: str, port: int | None = None) -> None:
         self.port = port or free_port()
         self.directory, self.url = directory, f"http://127.0.0.1:{self.port}/"
+        self.printed = tempfile.TemporaryFile()  # unlike a pipe, it never fills, and what is read stays there
         self.process = subprocess.Popen(
             [sys.executable, str(ROOT / "app.py"), "--no-open", f"--port={self.port}", *options],
-            cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            env={**os.environ, "PYTHONPATH": PATH},
+            cwd=directory, stdout=self.printed, stderr=subprocess.STDOUT, env={**os.environ, "PYTHONPATH": PATH},
         )  # fmt: skip
-        self.output = ""
-        assert self.process.stdout is not None
+        try:
+            self._wait_for_address()
+        except BaseException:
+            self.end()
+            raise
+
+    def _wait_for_address(self) -> None:
+        deadline = time.monotonic() + DEADLINE
         while "Open http" not in self.output:
-            line = self.process.stdout.readline()
-            assert line, f"the app ended: {self.output}"
-            self.output += line
+            assert self.process.poll() is None, f"the app ended: {self.output}"
+            assert time.monotonic() < deadline, f"the app does not start: {self.output}"
+            time.sleep(0.02)
+
+    @property
+    def output(self) -> str:
+        """What the app has printed."""
+        if not self.printed.closed:
+            # os.pread, because the app writes at the offset that read and seek would move.
+            self.last_output = os.pread(self.printed.fileno(), MAX_OUTPUT, 0).decode()
+        return self.last_output
 
     def stop(self) -> int:
-        """Stop the app with Ctrl-C and return its exit status; `output` is what it printed since its address."""
-        assert self.process.stdout is not None
+        """Stop the app with Ctrl-C and return its exit status."""
         self.process.send_signal(signal.SIGINT)
-        self.output = self.process.communicate(timeout=20)[0]
+        self.process.wait(DEADLINE)
         if self.process.returncode < 0:
             print(self.output)  # which pytest shows if the test fails
+        self.end()
         return self.process.returncode
 
     def end(self) -> None:
-        """Kill the process and close its output."""
+        """Kill the process, unless it has ended; its output is kept."""
         self.process.kill()
         self.process.wait()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
+        self.last_output = self.output
+        self.printed.close()

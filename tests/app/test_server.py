@@ -8,7 +8,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -341,8 +340,6 @@ def test_a_missing_or_damaged_model_gets_one_clear_line(model):
 
 def test_ctrl_c_stops_the_app(tmp_path):
     app = App(tmp_path)
-    start = time.monotonic()
     assert app.stop() == 130
-    assert time.monotonic() - start < 10
     assert "Traceback" not in app.output
     assert [*tmp_path.iterdir()] == []
