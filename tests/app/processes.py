@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from tests.conftest import ROOT
+from tests.forking import ForkedProcess
 
 PATH = str(ROOT)  # from which the app is imported
 DEADLINE = 300  # seconds until a process is considered to hang; a shared machine can be very slow
@@ -35,16 +36,26 @@ def wait_for_port(port: int) -> None:
 
 
 class App:
-    """`python app.py` in a process and a directory of its own."""
+    """`python app.py` in a process and a directory of its own; `new` starts Python instead of forking it."""
 
-    def __init__(self, directory: Path, *options: str, port: int | None = None) -> None:
+    def __init__(self, directory: Path, *options: str, port: int | None = None, new: bool = False) -> None:
         self.port = port or free_port()
         self.directory, self.url = directory, f"http://127.0.0.1:{self.port}/"
-        self.printed = tempfile.TemporaryFile()  # unlike a pipe, it never fills, and what is read stays there
-        self.process = subprocess.Popen(
-            [sys.executable, str(ROOT / "app.py"), "--no-open", f"--port={self.port}", *options],
-            cwd=directory, stdout=self.printed, stderr=subprocess.STDOUT, env={**os.environ, "PYTHONPATH": PATH},
-        )  # fmt: skip
+        # Unlike a pipe, a file never fills, and what is read stays there. `end` closes it.
+        self.printed = tempfile.TemporaryFile()  # noqa: SIM115
+        arguments = [str(ROOT / "app.py"), "--no-open", f"--port={self.port}", *options]
+        environment = {**os.environ, "PYTHONPATH": PATH}
+        self.process: subprocess.Popen | ForkedProcess
+        if new:
+            self.process = subprocess.Popen(
+                [sys.executable, *arguments], cwd=directory, stdout=self.printed, stderr=subprocess.STDOUT,
+                env=environment,
+            )  # fmt: skip
+        else:
+            program = "import runpy; runpy.run_path(sys.argv[0], run_name='__main__')"
+            self.process = ForkedProcess(
+                "gradio", program, arguments, cwd=directory, env=environment, output=self.printed
+            )
         try:
             self._wait_for_address()
         except BaseException:

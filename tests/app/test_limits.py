@@ -157,7 +157,7 @@ def shared_app(tmp_path_factory):
     app = App(tmp_path_factory.mktemp("app"))
     yield app
     assert app.stop() == 130
-    assert app.output.splitlines()[2:] == ["Interrupted (SIGINT)."]  # after model and address, neither a traceback nor a warning
+    assert app.output.splitlines()[2:] == ["Interrupted (SIGINT)."]  # neither a traceback nor a warning
 
 
 def test_fifty_simultaneous_clients_all_get_predictions(shared_app):

@@ -21,6 +21,8 @@ pytestmark = pytest.mark.slow
 
 pytest.importorskip("gradio", reason="needs Gradio: pip install '.[app]'")
 
+from digitnet.app.cli import main  # noqa: E402
+
 JSON = {"Content-Type": "application/json"}
 
 
@@ -288,7 +290,7 @@ def test_the_server_connects_to_no_other_host(tmp_path, image_file, monkeypatch)
     subprocess.run([sys.executable, "-c", probe], cwd=tmp_path, env=environment, check=True)
     assert "digits.invalid" in (tmp_path / "connections.txt").read_text()  # the recorder works
     (tmp_path / "connections.txt").unlink()
-    app = App(tmp_path)
+    app = App(tmp_path, new=True)
     program = readme_block("import base64").replace("http://127.0.0.1:7860/", app.url)
     subprocess.run([sys.executable, "-c", program], cwd=image_file.parent, capture_output=True, check=True)
     app.stop()
@@ -308,38 +310,42 @@ def test_many_concurrent_clients_get_predictions_and_no_files_remain():
 # --- The command ---
 
 
-def failing(*options: str) -> tuple[int, str]:
-    run = subprocess.run([sys.executable, str(ROOT / "app.py"), "--no-open", *options], capture_output=True, text=True)
-    return run.returncode, run.stderr
-
-
 def test_a_busy_port_gets_one_clear_line(app):
-    status, printed = failing(f"--port={app.port}")
+    command = [sys.executable, str(ROOT / "app.py"), "--no-open", f"--port={app.port}"]
+    run = subprocess.run(command, capture_output=True, text=True)
+    status, printed = run.returncode, run.stderr
     assert status == 2
     assert printed.count("\n") == 1
     assert f"port {app.port}" in printed
 
 
-def test_an_invalid_address_gets_one_clear_line():
+def failing(capsys, *options: str) -> tuple[int, str]:
+    """Run the command in this process and return its exit status and what it prints as errors."""
+    with pytest.raises(SystemExit) as caught:
+        main(["--no-open", *options])
+    return caught.value.code, capsys.readouterr().err
+
+
+def test_an_invalid_address_gets_one_clear_line(capsys):
     for option, expected in (
         ("--host=digits.invalid", "digits.invalid"), ("--host=::1", "IPv4"), ("--port=70000", "from 1 to 65535"),
     ):  # fmt: skip
-        status, printed = failing(option)
+        status, printed = failing(capsys, option)
         assert status == 2
         assert printed.count("\n") == 1
         assert expected in printed
 
 
 @pytest.mark.parametrize("model", ["none.onnx", str(ROOT / "README.md"), str(ROOT)])
-def test_a_missing_or_damaged_model_gets_one_clear_line(model):
-    status, printed = failing(f"--model={model}")
+def test_a_missing_or_damaged_model_gets_one_clear_line(capsys, model):
+    status, printed = failing(capsys, f"--model={model}")
     assert status == 2
     assert printed.count("\n") == 1
     assert model in printed
 
 
 def test_ctrl_c_stops_the_app(tmp_path):
-    app = App(tmp_path)
+    app = App(tmp_path, new=True)
     assert app.stop() == 130
     assert "Traceback" not in app.output
     assert [*tmp_path.iterdir()] == []
