@@ -18,6 +18,7 @@ import pytest
 from digitnet.data import mnist
 from digitnet.data.mnist import RAW_DIRECTORY, fetch_mnist
 from digitnet.errors import DatasetError
+from tests.forking import LIGHTNING, ForkedProcess
 from tests.images import draw_digit
 
 ROOT = Path(__file__).parent.parent
@@ -52,6 +53,14 @@ def tiny_images(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return images, labels
 
 
+# Of a process that trains: one thread, and a wide terminal.
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "COLUMNS": "160", "TERM": "xterm"}
+TRAIN = (
+    "import json, sys; from digitnet.data import mnist; mnist.MD5.update(json.loads(sys.argv.pop(1)));"
+    "sys.argv[0] = 'train.py'; import train; train.main()"
+)
+
+
 class TinyMNIST:
     """A data directory with four small IDX files, their MD5 sums, and a method that runs train.py on them."""
 
@@ -68,20 +77,26 @@ class TinyMNIST:
                 (raw / name).write_bytes(encode_idx(array))
                 self.md5[name] = hashlib.md5(encode_idx(array)).hexdigest()
 
-    def train(self, root: Path, *options: str, terminal: str | None = None) -> subprocess.Popen:
-        """Start `python train.py` on this data with output below `root`; in a pseudo-terminal of `script` if given."""
-        program = (
-            "import json, sys; from digitnet.data import mnist; mnist.MD5.update(json.loads(sys.argv.pop(1)));"
-            "sys.argv[0] = 'train.py'; import train; train.main()"
+    def train(self, root: Path, *options: str) -> ForkedProcess:
+        """Start `python train.py` on this data with output below `root`, in a forked process."""
+        return ForkedProcess(
+            LIGHTNING, TRAIN, self.arguments(root, *options), cwd=ROOT, env={**os.environ, **ENVIRONMENT}
         )
-        command = [sys.executable, "-c", program, json.dumps(self.md5), *self.options(root), *options]
+
+    def train_in_new_process(self, root: Path, *options: str, terminal: str | None = None) -> subprocess.Popen:
+        """Start `python train.py` in a process that imports everything; in a pseudo-terminal of `script` if given."""
+        command = [sys.executable, *self.arguments(root, *options)]
+        command[2:2] = [TRAIN]
         if terminal:
             command = [terminal, "--quiet", "--return", "--command", shlex.join(command), "/dev/null"]
         return subprocess.Popen(
-            command,
-            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "160", "TERM": "xterm"},
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, **ENVIRONMENT},
         )  # fmt: skip
+
+    def arguments(self, root: Path, *options: str) -> list[str]:
+        """Return the command line of TRAIN, with the MD5 sums of this data."""
+        return ["-c", json.dumps(self.md5), *self.options(root), *options]
 
     def options(self, root: Path) -> list[str]:
         return [

@@ -1,4 +1,4 @@
-"""Forks processes that have already imported a module: `python fork_server.py FD MODULE`. See tests/forking.py.
+"""Forks processes that have already imported modules: `python fork_server.py FD MODULE...`. See tests/forking.py.
 
 Each request is a JSON object {argv, cwd, env, program} with four files: the standard input, output and error of the
 process, and a pipe to which its PID and later its exit status are written, a line each.
@@ -17,7 +17,8 @@ MAX_REQUEST = 2**17  # bytes
 
 def main() -> None:
     channel = socket.socket(fileno=int(sys.argv[1]))
-    importlib.import_module(sys.argv[2])
+    for module in sys.argv[2:]:
+        importlib.import_module(module)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the processes that wait for the others
     while True:
         message, files, *_ = socket.recv_fds(channel, MAX_REQUEST, 4)

@@ -15,17 +15,21 @@ from typing import IO
 
 ROOT = Path(__file__).parent.parent
 SERVER = Path(__file__).with_name("fork_server.py")
+# What the app and the training import, without onnxruntime: it starts a thread, which a forked process does not have.
+GRADIO = ("gradio",)
+LIGHTNING = ("lightning.pytorch.cli", "matplotlib.pyplot", "torch.utils.tensorboard", "torchmetrics.classification",
+             "torchvision")  # fmt: skip
 
 
 @functools.cache
-def channel_to(module: str) -> socket.socket:
-    """Start a process that imports a module and forks itself for each request, and return the socket for requests.
+def channel_to(modules: tuple[str, ...]) -> socket.socket:
+    """Start a process that imports modules and forks itself for each request, and return the socket for requests.
 
     It ends with this process, which has the only other end of the socket.
     """
     ours, theirs = socket.socketpair()
     process = subprocess.Popen(
-        [sys.executable, SERVER, str(theirs.fileno()), module],
+        [sys.executable, SERVER, str(theirs.fileno()), *modules],
         cwd=ROOT, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()],
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
@@ -35,12 +39,12 @@ def channel_to(module: str) -> socket.socket:
 
 
 class ForkedProcess:
-    """A process that runs a program after a module was imported, with the methods of `subprocess.Popen` that tests use.
+    """A process that runs a program after modules were imported, with the methods of `subprocess.Popen` that tests use.
 
-    What is read while the module is imported, for example environment variables, is that of the first process.
+    What is read while the modules are imported, for example environment variables, is that of the first process.
     """
 
-    def __init__(self, module: str, program: str, argv: list[str], *, cwd: Path, env: dict[str, str],
+    def __init__(self, modules: tuple[str, ...], program: str, argv: list[str], *, cwd: Path, env: dict[str, str],
                  output: IO | None = None) -> None:  # fmt: skip
         """Start it; without a file for the output, `stdout` and `stderr` are pipes."""
         self.returncode: int | None = None
@@ -53,7 +57,7 @@ class ForkedProcess:
         request = {"argv": argv, "cwd": str(cwd), "env": env, "program": program}
         with open(os.devnull) as nothing:
             files = [nothing.fileno(), *ends, status]
-            socket.send_fds(channel_to(module), [json.dumps(request).encode()], files)
+            socket.send_fds(channel_to(modules), [json.dumps(request).encode()], files)
         for end in (*(() if output else ends), status):
             os.close(end)
         self.pid = int(self._status.readline())

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import ROOT, TinyMNIST, tiny_images
+from tests.forking import LIGHTNING, ForkedProcess
 
 pytestmark = pytest.mark.slow
 
@@ -46,14 +47,12 @@ def workspace(tmp_path_factory):
 
 
 def run(workspace, program, *args):
-    """Run a Python program in the workspace and return the finished process."""
+    """Run a Python program in the workspace."""
     directory, md5 = workspace
-    done = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{TINY}{program}", md5, *args],
-        cwd=directory, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done
+    program = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{TINY}{program}"
+    process = ForkedProcess(LIGHTNING, program, ["-c", md5, *args], cwd=directory, env=dict(os.environ))
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors[-3000:]
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=[f"program {number}" for number in range(1, len(PROGRAMS) + 1)])

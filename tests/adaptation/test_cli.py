@@ -1,8 +1,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 
 import pytest
 
@@ -11,6 +9,7 @@ from digitnet.adaptation.adapt import released_checkpoint_path
 from digitnet.console import EXIT_FAILURE
 from tests.adaptation.test_adapt import adaptation
 from tests.conftest import ROOT
+from tests.forking import LIGHTNING, ForkedProcess
 
 
 def failure(capsys, *args):
@@ -84,14 +83,11 @@ def start(tiny_mnist, corrections, checkpoint, output, *options):
         "sys.modules['digitnet.adaptation.adapt'].verify = lambda graph, *_: graph.SerializeToString();"
         "from digitnet.cli import main; main()"
     )
-    command = [
-        sys.executable, "-c", program, json.dumps(tiny_mnist.md5), "adapt", corrections,
-        f"--data-dir={tiny_mnist.directory}", f"--checkpoint={checkpoint}", f"--output={output}", *options,
+    arguments = [
+        "-c", json.dumps(tiny_mnist.md5), "adapt", str(corrections), f"--data-dir={tiny_mnist.directory}",
+        f"--checkpoint={checkpoint}", f"--output={output}", *options,
     ]  # fmt: skip
-    return subprocess.Popen(
-        [*map(str, command)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    return ForkedProcess(LIGHTNING, program, arguments, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
 @pytest.mark.slow

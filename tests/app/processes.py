@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from tests.conftest import ROOT
-from tests.forking import ForkedProcess
+from tests.forking import GRADIO, ForkedProcess
 
 PATH = str(ROOT)  # from which the app is imported
 DEADLINE = 300  # seconds until a process is considered to hang; a shared machine can be very slow
@@ -54,7 +54,7 @@ class App:
         else:
             program = "import runpy; runpy.run_path(sys.argv[0], run_name='__main__')"
             self.process = ForkedProcess(
-                "gradio", program, arguments, cwd=directory, env=environment, output=self.printed
+                GRADIO, program, arguments, cwd=directory, env=environment, output=self.printed
             )
         try:
             self._wait_for_address()

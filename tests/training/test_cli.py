@@ -310,7 +310,7 @@ def test_a_terminal_shows_a_progress_bar_with_the_loss_from_the_first_epoch_on(t
     script = shutil.which("script")
     if script is None:
         pytest.skip("needs a terminal: apt-get install bsdutils")
-    process = tiny_mnist.train(tmp_path / "root", "--trainer.max_epochs=2", terminal=script)
+    process = tiny_mnist.train_in_new_process(tmp_path / "root", "--trainer.max_epochs=2", terminal=script)
     screen, _ = process.communicate(timeout=120)
     assert process.returncode == 0, screen
     first_epoch = screen[: screen.index("Epoch 1/1")]  # Lightning counts from 0

@@ -96,6 +96,7 @@ def test_two_processes_leave_one_checkpoint_and_one_report_and_learn_as_well_as_
         "best.ckpt", "last.ckpt",
     ]  # fmt: skip
     two = figures(tmp_path / "two")
+    assert two["devices"] == 2
     # Two processes measure the same values on the validation images as one process.
     model, data = load_model(tmp_path / "two" / "checkpoints" / "best.ckpt"), MNISTDataModule(tiny_mnist.directory)
     data.setup("fit")

@@ -61,7 +61,7 @@ def test_fast_dev_run_ends_cleanly_and_writes_nothing(run, counts):
 
 
 def test_fast_dev_run_ends_cleanly_from_the_script(tiny_mnist, tmp_path):
-    process = tiny_mnist.train(tmp_path / "root", "--trainer.fast_dev_run=true")
+    process = tiny_mnist.train_in_new_process(tmp_path / "root", "--trainer.fast_dev_run=true")
     output, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     assert "Test accuracy" in output
@@ -227,17 +227,6 @@ def test_a_run_with_deterministic_reload_and_sanity_flags_succeeds(run):
         "--trainer.deterministic=true", "--trainer.reload_dataloaders_every_n_epochs=1",
         "--trainer.num_sanity_val_steps=0", "--trainer.limit_train_batches=2", epochs=2,
     )  # fmt: skip
-
-
-@pytest.mark.slow
-def test_strategy_ddp_runs_two_processes_and_prints_one_result(tiny_mnist, tmp_path):
-    process = tiny_mnist.train(
-        tmp_path / "root", "--trainer.strategy=ddp", "--trainer.devices=2", "--trainer.max_epochs=2"
-    )
-    output, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
-    assert output.count("Test accuracy") == 1
-    assert json.loads((tmp_path / "root" / "reports" / "metrics.json").read_text())["devices"] == 2
 
 
 def test_ckpt_path_resumes_the_run_at_its_last_step(run):
