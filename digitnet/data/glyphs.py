@@ -37,12 +37,14 @@ class GlyphSet(NamedTuple):
         digits: The templates of each digit, 0 to 9.
         weights: The probability of each template among those of its digit, ten arrays of float.
         letters: Templates of letters that do not look like digits.
+        small_letters: Those of the small letters among them, without printed forms.
         symbols: Templates of Greek letters, mathematical signs, shapes and other symbols.
     """
 
     digits: list[list[Glyph]]
     weights: list[np.ndarray]
     letters: list[Glyph]
+    small_letters: list[Glyph]
     symbols: list[Glyph]
 
 
@@ -76,6 +78,11 @@ def load_glyphs() -> GlyphSet:
         digits=[[parse_glyph(entry["glyph"]) for entry in digit] for digit in content["digits"]],
         weights=[weight / weight.sum() for weight in weights],
         letters=[parse_glyph(entry["glyph"]) for entry in content["letters"]],
+        small_letters=[
+            parse_glyph(entry["glyph"])
+            for entry in content["letters"]
+            if entry["name"].islower() and len(entry["name"]) == 1
+        ],
         symbols=[parse_glyph(entry["glyph"]) for entry in content["symbols"]],
     )
 

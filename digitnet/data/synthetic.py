@@ -81,6 +81,13 @@ LOOP_STEP = (0.3, 1)
 ZIGZAG_STD = 0.1  # of the turning points
 ZIGZAG_LENGTH = (0.6, 1.2)  # of its width: a slim one would be a 1 if it is filled
 SIDEWAYS = 0.3  # zigzags from left to right; the others go down
+WORD_IMAGE_SIZES = (48, 64, 96)  # pixels
+WORD_PEN_WIDTH = (0.01, 0.06)  # of the image; a word drawn with a thick pen would be a bar
+WORD_LETTERS = (2, 7)
+LETTER_SPACE = (0.8, 1.25)  # between the left ends of two letters, in letter widths
+LETTER_SCALE = (0.75, 1.1)  # height of a letter
+JOINED = 0.75  # words whose letters are connected
+JOINT_DEPTH = (0.0, 0.3)  # of the middle of a connection below its ends
 MAX_LINE_VARIANCE = 0.02  # across a line, as a fraction of the variance along it
 MIN_LINE_SINE = 0.6  # of the angle of a steep line to the horizontal: 37 degrees
 
@@ -104,6 +111,25 @@ def synthetic_batches(digits: int, non_digits: int, seed: int) -> Iterator[tuple
         size = int(rng.choice(IMAGE_SIZES))
         glyphs = (draw_non_digit(rng) if label == NON_DIGIT else draw_digit(int(label), rng) for label in batch)
         yield np.stack([render(strokes, size, rng) for strokes in glyphs]), batch
+
+
+def word_batches(count: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Draw words in batches of one size, the same ones for the same seed.
+
+    Args:
+        count: Number of words.
+        seed: Seed of the random numbers.
+
+    Yields:
+        Images, uint8 (N, S, S), bright strokes on black, and labels, int64 (N,): -1, because a word is a non-digit.
+    """
+    rng = np.random.default_rng(seed)
+    for start in range(0, count, BATCH_SIZE):
+        size = int(rng.choice(WORD_IMAGE_SIZES))
+        images = [
+            render(draw_word(rng), size, rng, WORD_PEN_WIDTH, cropped=0) for _ in range(min(BATCH_SIZE, count - start))
+        ]
+        yield np.stack(images), np.full(len(images), NON_DIGIT)
 
 
 def draw_digit(label: int, rng: np.random.Generator) -> list[Stroke]:
@@ -131,6 +157,33 @@ def draw_non_digit(rng: np.random.Generator) -> list[Stroke]:
     """
     strokes = _draw_any_non_digit(rng)
     return draw_non_digit(rng) if _is_steep_line(strokes) else strokes
+
+
+def draw_word(rng: np.random.Generator) -> list[Stroke]:
+    """Draw two to six small letters in a row; in most words, strokes connect them.
+
+    Args:
+        rng: Source of the random numbers.
+
+    Returns:
+        Strokes, in no particular position or size.
+    """
+    word: Glyph = []
+    joined = rng.random() < JOINED
+    x = 0.0
+    for _ in range(rng.integers(*WORD_LETTERS)):
+        letter = GLYPHS.small_letters[rng.integers(len(GLYPHS.small_letters))]
+        scale = rng.uniform(*LETTER_SCALE)
+        placed = [
+            StrokeTemplate(points * (1, scale) + (x, 1 - scale), corners, closed) for points, corners, closed in letter
+        ]
+        if word and joined:
+            start, stop = word[-1].points[-1], placed[0].points[0]
+            middle = (start + stop) / 2 + (0, rng.uniform(*JOINT_DEPTH))
+            word.append(StrokeTemplate(np.stack([start, middle, stop]), np.zeros(3, bool), closed=False))
+        word += placed
+        x += rng.uniform(*LETTER_SPACE)
+    return vary(word, rng)
 
 
 def vary(glyph: Glyph, rng: np.random.Generator, width: float = DIGIT_WIDTH) -> list[Stroke]:
@@ -176,23 +229,31 @@ def _sample_matrix(width: float, unsteadiness: float, rng: np.random.Generator) 
     return rotated @ sheared
 
 
-def render(strokes: list[Stroke], size: int, rng: np.random.Generator) -> np.ndarray:
+def render(
+    strokes: list[Stroke],
+    size: int,
+    rng: np.random.Generator,
+    pen_width: tuple[float, float] = PEN_WIDTH,
+    cropped: float = CROPPED,
+) -> np.ndarray:
     """Render strokes with a pen of random width, shape and pressure.
 
     Args:
         strokes: The strokes, in any position and size; they are scaled to fit.
         size: Width and height S of the image in pixels.
         rng: Source of the random numbers.
+        pen_width: Range of the width of the pen as a fraction of S.
+        cropped: Fraction of images that are cropped and stretched.
 
     Returns:
         A grayscale image, uint8 (S, S), bright on black.
     """
-    pen = _sample_pen(size, rng)
+    pen = _sample_pen(size, pen_width, rng)
     image = Image.new("L", (size, size))
     for path in _fit(strokes, size, pen.width):
         path = _sample_positions(path, rng)
         _draw_path(image, path, _sample_widths(path, pen, rng))
-    return _crop_at_random(image, rng)
+    return _crop_at_random(image, cropped, rng)
 
 
 class _Pen(NamedTuple):
@@ -211,9 +272,9 @@ class _Pen(NamedTuple):
     pressure: float
 
 
-def _sample_pen(size: int, rng: np.random.Generator) -> _Pen:
-    """Return a random pen for an image of `size` pixels: 2 to 22 % as wide, and round in seven of ten images."""
-    width = np.exp(rng.uniform(*np.log(PEN_WIDTH))) * size
+def _sample_pen(size: int, pen_width: tuple[float, float], rng: np.random.Generator) -> _Pen:
+    """Return a random pen for an image of `size` pixels, round in seven of ten images."""
+    width = np.exp(rng.uniform(*np.log(pen_width))) * size
     flatness, angle = (rng.uniform(*FLATNESS), rng.uniform(0, np.pi)) if rng.random() < FLAT else (1.0, 0.0)
     return _Pen(width, flatness, angle, pressure=rng.uniform(*PRESSURE) if rng.random() < PRESSED else 0.0)
 
@@ -253,11 +314,11 @@ def _draw_path(image: Image.Image, path: Stroke, widths: np.ndarray) -> None:
         pen.line((x, y, x2, y2), fill=255, width=max(1, round(width)))
 
 
-def _crop_at_random(image: Image.Image, rng: np.random.Generator) -> np.ndarray:
+def _crop_at_random(image: Image.Image, cropped: float, rng: np.random.Generator) -> np.ndarray:
     """Return the image; some images are cropped and stretched to the whole height, as by early scanners."""
     size = image.width
     box = image.getbbox()
-    if box and rng.random() < CROPPED:
+    if box and rng.random() < cropped:
         width = size if rng.random() < FULL_WIDTH else rng.integers(int(size * MIN_CROP_WIDTH), size + 1)
         image = image.crop(box).resize((int(width), size), Image.Resampling.BOX)
         return np.asarray(ImageOps.pad(image, (size, size)))

@@ -10,11 +10,14 @@ from digitnet.data.synthetic import (
     IMAGE_SIZES,
     NON_DIGIT,
     NON_DIGIT_KINDS,
+    WORD_PEN_WIDTH,
     draw_digit,
     draw_non_digit,
+    draw_word,
     render,
     synthetic_batches,
     vary,
+    word_batches,
 )
 from tests.conftest import ROOT
 
@@ -99,6 +102,39 @@ def test_a_straight_vertical_stroke_is_a_1_and_never_a_non_digit(rng):
     bars = sum(is_vertical_bar(render(strokes, 64, rng)) for strokes in non_digits[:2000])
     assert ones > 10 * max(bars, 1)
     assert not any(is_steep_line(strokes) for strokes in non_digits if np.ptp(np.concatenate(strokes)))
+
+
+def test_words_are_wide_rows_of_letters_and_never_bars(rng):
+    """The columns of a word cross several strokes, and those of a digit few."""
+    images = [render(draw_word(rng), 96, rng, WORD_PEN_WIDTH, cropped=0) > 100 for _ in range(300)]
+    boxes = [(np.ptp(ys) + 1, np.ptp(xs) + 1) for ys, xs in map(np.nonzero, images)]
+    assert np.median([width / height for height, width in boxes]) > 1.5
+    assert min(width / height for height, width in boxes) > 0.4
+    runs = [np.diff(image[[len(image) // 2]].astype(int), prepend=0).clip(min=0).sum() for image in images]
+    assert np.median(runs) >= 3
+
+
+def test_words_are_the_same_for_the_same_seed_and_have_the_label_of_a_non_digit():
+    first, second = (list(word_batches(230, seed=3)) for _ in range(2))
+    assert [len(images) for images, _ in first] == [200, 30]
+    for (images, labels), (others, _) in zip(first, second, strict=True):
+        assert np.array_equal(images, others)
+        assert (labels == NON_DIGIT).all()
+
+
+def test_the_letters_of_some_words_are_connected_and_those_of_others_are_not(rng):
+    strokes = [np.concatenate(draw_word(rng)) for _ in range(5)]
+    assert all(np.isfinite(points).all() for points in strokes)
+    joints = [word_has_joints(rng) for _ in range(200)]
+    assert 0.55 < np.mean(joints) < 0.95
+
+
+def word_has_joints(rng):
+    """Whether a stroke of a word starts where another one ends, in the middle of their variation."""
+    strokes = draw_word(rng)
+    ends = [stroke[-1] for stroke in strokes]
+    starts = [stroke[0] for stroke in strokes[1:]]
+    return min(np.linalg.norm(start - end) for start, end in zip(starts, ends, strict=False)) < 0.12
 
 
 def test_batches_have_the_requested_numbers_of_digits_and_non_digits():
