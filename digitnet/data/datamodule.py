@@ -12,7 +12,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler, Sampler
 
 from digitnet.data.augmentation import Augmentation
-from digitnet.data.dataset import LabeledImages, collate, draw_synthetic, load_directories, load_mnist, without_progress
+from digitnet.data.dataset import (
+    LabeledImages,
+    collate,
+    draw_altered_digits,
+    draw_ready_made,
+    draw_synthetic,
+    load_directories,
+    load_mnist,
+    without_progress,
+)
 from digitnet.data.degradation import Degradation
 from digitnet.data.mnist import fetch_mnist
 from digitnet.errors import ConfigError
@@ -36,6 +45,13 @@ class MNISTDataModule(LightningDataModule):
         augmentation: Whether to augment training images.
         synthetic_digits: Number of synthetic digits added to the training set.
         non_digits: Number of synthetic non-digits added to the training set.
+        printed_digits: Number of digits of printed fonts added to the training set.
+        seven_segment_digits: Number of seven-segment digits added to the training set.
+        printed_non_digits: Number of letters and signs of printed fonts added to the training set.
+        altered_digits: Number of non-digits made from the digits of the training set: mirrored, rotated by 90 degrees,
+            several side by side, or one above another.
+        words: Number of handwritten words added to the training set as non-digits.
+        textures: Number of textures, for example noise, stripes and empty paper, added as non-digits.
         degradation: Fraction of each training batch that is degraded instead, 0 to 1.
         unchanged: Fraction of each training batch that is neither degraded nor augmented, 0 to 1: augmented images have
             no exactly straight, vertical lines.
@@ -63,6 +79,12 @@ class MNISTDataModule(LightningDataModule):
         augmentation: bool = True,
         synthetic_digits: int = 12000,
         non_digits: int = 4000,
+        printed_digits: int = 0,
+        seven_segment_digits: int = 0,
+        printed_non_digits: int = 0,
+        altered_digits: int = 0,
+        words: int = 0,
+        textures: int = 0,
         degradation: float = 0.0,
         unchanged: float = 0.125,
         extra_dir: str | None = None,
@@ -74,7 +96,12 @@ class MNISTDataModule(LightningDataModule):
             raise ConfigError("data.data_dir is empty; it must name a directory, for example data")
         if batch_size < 1:
             raise ConfigError(f"data.batch_size is {batch_size}; it must be 1 or more, for example 128")
-        for name, value in [("synthetic_digits", synthetic_digits), ("non_digits", non_digits)]:
+        numbers = {
+            "synthetic_digits": synthetic_digits, "non_digits": non_digits, "printed_digits": printed_digits,
+            "seven_segment_digits": seven_segment_digits, "printed_non_digits": printed_non_digits,
+            "altered_digits": altered_digits, "words": words, "textures": textures,
+        }  # fmt: skip
+        for name, value in numbers.items():
             if value < 0:
                 raise ConfigError(f"data.{name} is {value}; it must be 0 or more, for example 10000")
         for name, fraction in [("degradation", degradation), ("unchanged", unchanged)]:
@@ -93,6 +120,12 @@ class MNISTDataModule(LightningDataModule):
         self.val_fraction = val_fraction
         self.synthetic_digits = synthetic_digits
         self.non_digits = non_digits
+        self.printed_digits = printed_digits
+        self.seven_segment_digits = seven_segment_digits
+        self.printed_non_digits = printed_non_digits
+        self.altered_digits = altered_digits
+        self.words = words
+        self.textures = textures
         self.unchanged = unchanged
         self.extra_dir = extra_dir
         self.augmentation = augmentation
@@ -124,6 +157,9 @@ class MNISTDataModule(LightningDataModule):
             self.val_set = self._make_dataset("validation", images[val], labels[val])
             if stage != "validate":
                 datasets = [(images[train], labels[train]), self._draw_synthetic()]
+                if self.altered_digits:
+                    own_images, own_labels = map(torch.cat, zip(*datasets, strict=True))
+                    datasets.append(draw_altered_digits(own_images, own_labels, self.altered_digits))
                 if self.extra_dir:
                     datasets.append(load_directories(Path(self.extra_dir)))
                 self.train_set = self._make_dataset("training", *map(torch.cat, zip(*datasets, strict=True)))
@@ -212,8 +248,12 @@ class MNISTDataModule(LightningDataModule):
         return {f"{name}.{key}": value for name, module in used.items() for key, value in module.magnitudes().items()}
 
     def _draw_synthetic(self) -> tuple[Tensor, Tensor]:
-        """Return the synthetic images and their labels."""
-        return draw_synthetic(self.synthetic_digits, self.non_digits, self.track)
+        """Return the images that are not made from MNIST's, and their labels."""
+        drawn = draw_synthetic(
+            self.synthetic_digits, self.non_digits, self.track, self.seven_segment_digits, self.words
+        )
+        ready_made = draw_ready_made(self.printed_digits, self.printed_non_digits, self.textures)
+        return torch.cat([drawn[0], ready_made[0]]), torch.cat([drawn[1], ready_made[1]])
 
     @property
     def _processes(self) -> int:

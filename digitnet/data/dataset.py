@@ -1,6 +1,7 @@
 """Datasets of framed images in memory, and the functions that load or generate the images."""
 
 from collections.abc import Callable, Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.datasets import MNIST
 
-from digitnet.contract import IMAGE_SIZE
-from digitnet.data.synthetic import BATCH_SIZE, synthetic_batches
+from digitnet.contract import IMAGE_SIZE, REJECTED
+from digitnet.data.altered import draw_altered
+from digitnet.data.printed import sample_printed
+from digitnet.data.seven_segment import seven_segment_batches
+from digitnet.data.synthetic import BATCH_SIZE, synthetic_batches, word_batches
+from digitnet.data.textures import draw_textures
 from digitnet.errors import DatasetError, ImageError
 from digitnet.inference.images import load_image
 from digitnet.inference.sources import find_labeled_images
@@ -112,7 +117,11 @@ def without_progress(batches: Iterable, total: int) -> Iterable:
 
 
 def draw_synthetic(
-    digits: int, non_digits: int, track: Callable[[Iterable, int], Iterable] = without_progress
+    digits: int,
+    non_digits: int,
+    track: Callable[[Iterable, int], Iterable] = without_progress,
+    seven_segment_digits: int = 0,
+    words: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """Draw and frame synthetic images.
 
@@ -120,16 +129,56 @@ def draw_synthetic(
         digits: Number of digits.
         non_digits: Number of non-digits.
         track: Called with an iterable of the batches and its length, to show a progress bar.
+        seven_segment_digits: Number of seven-segment digits.
+        words: Number of words.
 
     Returns:
-        Images, uint8 (N, 28, 28), and labels, int64 (N,), in random order; -1 for a non-digit.
+        Images, uint8 (N, 28, 28), and labels, int64 (N,); -1 for a non-digit. Digits and non-digits are in random
+        order, then come seven-segment digits and words.
     """
-    if not digits + non_digits:
+    sources = (
+        (digits + non_digits, synthetic_batches(digits, non_digits, seed=SYNTHETIC_SEED)),
+        (seven_segment_digits, seven_segment_batches(seven_segment_digits, seed=SYNTHETIC_SEED)),
+        (words, word_batches(words, seed=SYNTHETIC_SEED)),
+    )
+    total = sum(-(-count // BATCH_SIZE) for count, _ in sources)
+    if not total:
         return torch.empty(0, IMAGE_SIZE, IMAGE_SIZE, dtype=torch.uint8), torch.empty(0, dtype=torch.int64)
     framing, all_images, all_labels = Framing(), [], []
-    batches = synthetic_batches(digits, non_digits, seed=SYNTHETIC_SEED)
-    for images, labels in track(batches, -(-(digits + non_digits) // BATCH_SIZE)):
+    for images, labels in track(chain.from_iterable(batches for _, batches in sources), total):
         ink, _ = framing(torch.from_numpy(images)[..., None])
         all_images.append((ink * 255).round().to(torch.uint8))
         all_labels.append(torch.from_numpy(labels))
     return torch.cat(all_images), torch.cat(all_labels)
+
+
+def draw_ready_made(printed_digits: int, printed_non_digits: int, textures: int) -> tuple[Tensor, Tensor]:
+    """Sample printed glyphs and draw textures, which takes little time.
+
+    Args:
+        printed_digits: Number of printed digits.
+        printed_non_digits: Number of printed letters and signs.
+        textures: Number of textures.
+
+    Returns:
+        Images, uint8 (N, 28, 28), and labels, int64 (N,); -1 for a non-digit.
+    """
+    printed, labels = sample_printed(printed_digits, printed_non_digits, seed=SYNTHETIC_SEED)
+    images = torch.cat([torch.from_numpy(printed), draw_textures(textures, seed=SYNTHETIC_SEED)])
+    return images, torch.cat([torch.from_numpy(labels), torch.full((textures,), REJECTED)])
+
+
+def draw_altered_digits(images: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Make non-digits from digits.
+
+    Args:
+        images: Images of digits and non-digits, uint8 (N, 28, 28).
+        labels: Their labels, int64 (N,); -1 for a non-digit.
+        count: Number of non-digits to make.
+
+    Returns:
+        Images, uint8 (count, 28, 28), and labels, int64 (count,), all of them -1.
+    """
+    digits = labels != REJECTED
+    altered = draw_altered(images[digits], labels[digits], count, seed=SYNTHETIC_SEED)
+    return altered, torch.full((count,), REJECTED)

@@ -11,6 +11,7 @@ from torch.utils.data import DistributedSampler
 from digitnet.data import mnist
 from digitnet.data.augmentation import Augmentation
 from digitnet.data.datamodule import MNISTDataModule, split_indices
+from digitnet.data.dataset import load_mnist
 from digitnet.data.mnist import RAW_DIRECTORY
 from digitnet.errors import ConfigError
 from tests.conftest import TEST_IMAGES, TRAIN_IMAGES, tiny_images
@@ -161,6 +162,12 @@ def test_images_stay_uint8_in_memory_and_become_ink_batch_by_batch(data):
         ({"val_fraction": float("nan")}, "data.val_fraction is nan"),
         ({"synthetic_digits": -1}, "data.synthetic_digits is -1"),
         ({"non_digits": -5}, "data.non_digits is -5"),
+        ({"printed_digits": -1}, "data.printed_digits is -1"),
+        ({"seven_segment_digits": -1}, "data.seven_segment_digits is -1"),
+        ({"printed_non_digits": -1}, "data.printed_non_digits is -1"),
+        ({"altered_digits": -1}, "data.altered_digits is -1"),
+        ({"words": -1}, "data.words is -1"),
+        ({"textures": -1}, "data.textures is -1"),
         ({"degradation": 1.1}, "data.degradation is 1.1"),
         ({"degradation": float("nan")}, "data.degradation is nan"),
     ],
@@ -195,6 +202,49 @@ def test_synthetic_digits_and_non_digits_are_training_images_framed_as_mnist(dat
     sides = (images > 0).any(1).sum(1), (images > 0).any(2).sum(1)
     assert torch.maximum(*sides).float().median() == 20, "the longest side of the ink"
     assert len(data.val_set) == 64, "validation is on MNIST only"
+
+
+SOURCES = {
+    "printed_digits": range(10), "seven_segment_digits": range(10), "printed_non_digits": [-1], "altered_digits": [-1],
+    "words": [-1], "textures": [-1],
+}  # fmt: skip
+
+
+@pytest.fixture
+def no_mnist(tiny_mnist):
+    return {"data_dir": str(tiny_mnist.directory), "synthetic_digits": 0, "non_digits": 0}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_each_further_source_adds_its_number_of_framed_images_to_the_training_set_only(no_mnist, source):
+    if source == "altered_digits":  # the bars of the tiny dataset are not digits
+        no_mnist["synthetic_digits"] = 200
+    sets = []
+    for number in (0, 30):
+        data = MNISTDataModule(**no_mnist, **{source: number})
+        data.setup("fit")
+        sets.append(data)
+    before, after = sets
+    assert len(after.train_set) == len(before.train_set) + 30
+    assert torch.equal(after.train_set.images[:-30], before.train_set.images)
+    assert torch.equal(after.val_set.images, before.val_set.images)
+    images, labels = after.train_set.images[-30:], after.train_set.labels[-30:]
+    assert sorted(set(labels.tolist())) == list(SOURCES[source])
+    assert len(images.unique(dim=0)) > 20
+    assert images.dtype == torch.uint8
+    assert (images.amax((1, 2)) > 200).all()
+
+
+def test_altered_digits_are_made_from_the_training_images_and_never_from_those_of_validation(mnist_dir, monkeypatch):
+    given = {}
+    monkeypatch.setattr(
+        "digitnet.data.datamodule.draw_altered_digits",
+        lambda images, labels, count: given.update(images=images) or (images[:count], labels[:count]),
+    )
+    data = MNISTDataModule(str(mnist_dir), synthetic_digits=0, non_digits=0, altered_digits=3)
+    data.setup("fit")
+    _, train = split_indices(60_000, 0.1)
+    assert torch.equal(given["images"], load_mnist(str(mnist_dir), train=True)[0][train])
 
 
 def save_labeled(directory, **images):
