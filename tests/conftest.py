@@ -25,6 +25,7 @@ ROOT = Path(__file__).parent.parent
 TRAIN_IMAGES, TEST_IMAGES = 640, 200
 AXE = "axe-core@4.14.1"
 CHROMIUM = "/usr/bin/chromium"
+PAGE_TIMEOUT = 120_000  # milliseconds until a page is considered to hang; a shared machine can be very slow
 CHROMIUM_FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -140,6 +141,7 @@ def browser():
         pytest.skip(f"needs {CHROMIUM}: apt-get install chromium")
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
+        browser.on("context", lambda context: context.set_default_timeout(PAGE_TIMEOUT))
         yield browser
         browser.close()
 
@@ -160,6 +162,16 @@ class Pages:
         page.goto(url)
         return page
 
+    def check(self) -> None:
+        """Check that no error was logged and no request sent to another host."""
+        assert self.errors == []
+        assert self.foreign_requests == []
+
+    def close(self) -> None:
+        """Close all pages."""
+        for context in self.contexts:
+            context.close()
+
     def _check_message(self, message) -> None:
         if message.type == "error":
             self.errors.append(f"{message.text} {message.location.get('url')}")
@@ -175,10 +187,8 @@ def pages(browser):
     """Open pages that must log no error and send no request to another host."""
     pages = Pages(browser)
     yield pages
-    for context in pages.contexts:
-        context.close()
-    assert pages.errors == []
-    assert pages.foreign_requests == []
+    pages.close()
+    pages.check()
 
 
 @pytest.fixture(scope="session")

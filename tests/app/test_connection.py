@@ -21,11 +21,10 @@ CORRECT = "**/digitnet/corrections*"
 
 
 @pytest.fixture
-def page(pages, app):
-    page = opened(pages, app)
+def page(page, shared_pages):
     yield page
     # The browser's own lines about responses that a test refuses or delays.
-    pages.errors[:] = [error for error in pages.errors if not error.startswith("Failed to load resource")]
+    shared_pages.errors[:] = [e for e in shared_pages.errors if not e.startswith("Failed to load resource")]
 
 
 @pytest.fixture

@@ -38,11 +38,6 @@ TYPES = {"svg": "image/svg+xml", **{name: f"image/{name}" for name in ("png", "j
 UNDO_KEYS = [("Control+z", "Control+Shift+Z"), ("Control+z", "Control+y")]
 
 
-@pytest.fixture
-def page(pages, app):
-    return opened(pages, app)
-
-
 def button(page, name: str):
     return page.get_by_role("button", name=name, exact=True)
 
@@ -409,7 +404,7 @@ def choose(page, name: str, content: bytes) -> None:
     page.locator("input[type=file]").set_input_files(file)
 
 
-def test_an_image_is_classified_and_another_file_is_reported(page, pages):
+def test_an_image_is_classified_and_another_file_is_reported(page, shared_pages):
     page.get_by_role("tab", name="Image").click()
     choose(page, "one.jpg", one_as_file("JPEG"))
     shows(page, "1")
@@ -418,7 +413,7 @@ def test_an_image_is_classified_and_another_file_is_reported(page, pages):
     shows(page, REJECTED)
     choose(page, "one.tiff", one_as_file("TIFF"))  # a format that the server opens and the browser does not
     shows(page, "1")
-    pages.errors.clear()  # the browser's own line about the response 400
+    shared_pages.errors.clear()  # the browser's own line about the response 400
 
 
 def test_a_photo_of_48_megapixels_is_reduced_in_the_browser(page):
@@ -617,7 +612,7 @@ def test_an_image_that_only_the_server_opens_can_be_brought_back(page):
     shows(page, "1")
 
 
-def test_the_panel_says_why_there_is_no_explanation_on_each_tab(page, pages):
+def test_the_panel_says_why_there_is_no_explanation_on_each_tab(page, shared_pages):
     draw(page, SEVEN)
     page.get_by_text("How does it decide?").click()
     page.get_by_text("What it has seen before").wait_for()
@@ -631,7 +626,7 @@ def test_the_panel_says_why_there_is_no_explanation_on_each_tab(page, pages):
     page.get_by_text("What it has seen before").wait_for()
     button(page, "Clear").click()
     page.get_by_text("Draw a digit to see how the network decides.").wait_for()
-    pages.errors.clear()  # the browser's own line about the response 400
+    shared_pages.errors.clear()  # the browser's own line about the response 400
 
 
 # --- Corrections ---
