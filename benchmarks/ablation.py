@@ -34,6 +34,12 @@ VARIANTS = {
     "without degradation": ["--data.degradation=0"],
     "without synthetic digits": ["--data.synthetic_digits=0"],
     "without non-digits": ["--data.non_digits=0"],
+    "without printed digits": ["--data.printed_digits=0"],
+    "without seven-segment digits": ["--data.seven_segment_digits=0"],
+    "without printed letters and signs": ["--data.printed_non_digits=0"],
+    "without altered digits": ["--data.altered_digits=0"],
+    "without words": ["--data.words=0"],
+    "without textures": ["--data.textures=0"],
     "without elastic deformation": ["--data.augment.displacement=0"],
     "without augmentation": ["--data.augmentation=false"],
 }

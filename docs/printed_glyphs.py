@@ -62,18 +62,19 @@ SUBSETS = ("latin", "greek", "cyrillic")  # each is a file of its own
 REGULAR, BOLD = 400, 700
 
 # Characters that do not look like digits in any of the fonts. Left out are, for example, B b D g I i j l O o Q q S s y
-# Z z, the signs ! $ ( ) / [ ] | { }, the Greek beta, delta, theta and sigma, and the Cyrillic be, ve, ze, che and e.
+# Z z, the signs ! $ ( ) / [ ] | { }, the Greek beta, gamma and theta, and the Cyrillic be, ve, ze, che and e.
 NON_DIGITS = {
     "latin": "ACEFGHJKLMNPRTUVWXYacdefhkmnprtuvwx?#@&%+=*<>~^€¥±\N{MULTIPLICATION SIGN}÷«»",
-    "greek": "ΓΔΛΞΠΣΦΨΩαγελμπτφχψω",
+    "greek": "ΓΔΛΞΠΣΦΨΩαελμπτφχψω",
     "cyrillic": "ГДЖИЛПФЦШЩЮЯжилпфцшщюя",
 }
 DIGIT_LIKE = {  # further characters that look like digits in a family
+    "amatic-sc bebas-neue bungee cinzel luckiest-guy permanent-marker silkscreen": "d",  # drawn as a capital
     "caveat dancing-script lobster pacifico": "CEFGJLTYefr",
     "audiowide black-ops-one bungee orbitron press-start-2p righteous saira-stencil-one silkscreen vt323": "Gae@&%",
 }
 SCRIPTS = {  # package, subset: letters of other scripts that do not look like digits
-    ("noto-sans-arabic", "arabic"): "بتثجخسشصضطكنعل",
+    ("noto-sans-arabic", "arabic"): "بتثجخسشصضكنعل",
     ("noto-sans-bengali", "bengali"): "কঝফমলশষসঅআ",
     ("noto-sans-devanagari", "devanagari"): "कखगघचजझतथधनफभमलशषस",
     ("noto-sans-hebrew", "hebrew"): "אהחמתשכ",
@@ -84,7 +85,6 @@ SCRIPTS = {  # package, subset: letters of other scripts that do not look like d
 }
 DIGIT_SIZES = (16, 22, 32, 64, 64, 64)  # pixels per em, one of which is sampled for each glyph
 NON_DIGIT_SIZES = (24, 64, 64, 64)  # larger, because a small letter may look like a digit
-MAX_DIFFERENCE = 12  # gray levels, between a capital and a small letter that is drawn as a capital
 MAX_INK = 255
 SCRIPT_COLUMNS = 2  # letters of other scripts in each row
 
@@ -180,25 +180,7 @@ def find_non_digits(files: Path, family: str, style: str) -> list[Glyph]:
         with TTFont(path) as font:
             mapped = font.getBestCmap()
         glyphs += [(path, c) for c in characters if ord(c) in mapped and c not in excluded]
-    return [(path, c) for path, c in glyphs if c.isupper() or not c.isalpha() or not looks_like_capital(path, c)]
-
-
-def looks_like_capital(path: Path, letter: str) -> bool:
-    """Return whether a font draws a small letter as a capital; a small d would then look like a 0.
-
-    Args:
-        path: The font file.
-        letter: The small letter, of which the font has the capital, too.
-
-    Returns:
-        True if the framed images are nearly the same, and not because the letter looks like its capital everywhere.
-    """
-    with TTFont(path) as font:
-        if letter not in "adefhmnrtu" or ord(letter.upper()) not in font.getBestCmap():
-            return False
-    size = max(NON_DIGIT_SIZES)
-    difference = draw_glyph(path, letter, size).astype(float) - draw_glyph(path, letter.upper(), size)
-    return bool(np.abs(difference).mean() < MAX_DIFFERENCE)
+    return glyphs
 
 
 def draw_glyph(path: Path, character: str, size: int) -> np.ndarray:

@@ -1,4 +1,7 @@
-"""Draw docs/synthetic_digits.png and docs/glyphs.png: synthetic images, and the templates that they are drawn from."""
+"""Draw docs/synthetic_digits.png, docs/further_images.png and docs/glyphs.png.
+
+They show synthetic images, the framed images of the other sources of training images, and the glyph templates.
+"""
 
 import io
 import sys
@@ -9,19 +12,24 @@ from PIL import Image, ImageDraw
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # to run from a clone without installing it
 
+from digitnet.data.dataset import draw_altered_digits, draw_ready_made, draw_synthetic
 from digitnet.data.glyphs import Glyph, interpolate, load_glyphs
 from digitnet.data.synthetic import draw_digit, draw_non_digit, render
 from digitnet.files import write_atomically
 
 COLUMNS, CELL, SIDE = 24, 52, 44  # images per row; pixels between them; pixels of each
-MARGIN = 76  # pixels for the name of a row
+MARGIN = 112  # pixels for the name of a row
 SUPERSAMPLING = 4  # rendered larger by this factor and reduced, for smooth edges
 NON_DIGIT_ROWS = 6
+FURTHER_ROWS = {  # the number of rows of each source
+    "printed digits": 3, "seven segments": 3, "printed non-digits": 4, "altered digits": 4, "words": 2, "textures": 2,
+}  # fmt: skip
 
 
 def main() -> None:
-    """Draw both images."""
+    """Draw all images."""
     draw_samples(np.random.default_rng(5), Path(__file__).with_name("synthetic_digits.png"))
+    draw_further(Path(__file__).with_name("further_images.png"))
     draw_templates(Path(__file__).with_name("glyphs.png"))
 
 
@@ -38,6 +46,28 @@ def draw_samples(rng: np.random.Generator, path: Path) -> None:
         strokes = [draw_non_digit(rng) if label is None else draw_digit(label, rng) for _ in range(COLUMNS)]
         cells.append([Image.fromarray(255 - render(one, SIDE * SUPERSAMPLING, rng)) for one in strokes])
     save_grid(["non-digit" if label is None else str(label) for label in rows], cells, path)
+
+
+def draw_further(path: Path) -> None:
+    """Draw rows of framed images of the other sources.
+
+    Args:
+        path: The PNG file to write.
+    """
+    counts = {name: rows * COLUMNS for name, rows in FURTHER_ROWS.items()}
+    sources = {
+        "printed digits": draw_ready_made(counts["printed digits"], 0, 0),
+        "seven segments": draw_synthetic(0, 0, seven_segment_digits=counts["seven segments"]),
+        "printed non-digits": draw_ready_made(0, counts["printed non-digits"], 0),
+        # MNIST is not needed here: they are made from synthetic digits.
+        "altered digits": draw_altered_digits(*draw_synthetic(2000, 0), counts["altered digits"]),
+        "words": draw_synthetic(0, 0, words=counts["words"]),
+        "textures": draw_ready_made(0, 0, counts["textures"]),
+    }
+    names = [name for name, rows in FURTHER_ROWS.items() for _ in range(rows)]
+    images = [255 - image.numpy() for source, _ in sources.values() for image in source]
+    enlarged = [Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BOX) for image in images]
+    save_grid(names, [enlarged[start : start + COLUMNS] for start in range(0, len(enlarged), COLUMNS)], path)
 
 
 def draw_templates(path: Path) -> None:

@@ -209,4 +209,6 @@ def _place(ink: Tensor, shape: torch.Size, x: Tensor, y: Tensor, scale: Tensor) 
         torch.stack([zero, height / scale, -2 * y / scale], 1),
     ]
     grid = F.affine_grid(torch.stack(rows, 1), [len(ink), 1, shape[1], shape[2]], align_corners=False)
-    return F.grid_sample(ink[:, None], grid, align_corners=False)[:, 0]
+    placed = F.grid_sample(ink[:, None], grid, align_corners=False)[:, 0]
+    # As dark as its neighbors: beside a faint digit that fades, the other one would be alone.
+    return placed / placed.amax((1, 2), keepdim=True).clamp(min=1e-6)

@@ -66,6 +66,16 @@ def test_several_digits_are_separate_from_each_other_in_most_images(monkeypatch,
     assert torch.maximum(*sides).float().median() in (19, 20), "framed; the ends may be too faint for 8 bits"
 
 
+def test_the_digits_of_an_image_are_equally_dark(monkeypatch, digits):
+    """Otherwise the degradation may erase one of them, and the other one is a digit."""
+    only(monkeypatch, "above another")
+    images, labels = digits
+    faint = images.clone()
+    faint[::2] //= 4
+    made = draw_altered(faint, labels, 200, seed=0)
+    assert torch.stack([made[:, :14].amax((1, 2)), made[:, 14:].amax((1, 2))]).min() > 100
+
+
 def test_a_1_never_touches_the_digit_beside_it(monkeypatch, digits):
     """Otherwise 13 could be an 8."""
     only(monkeypatch, "side by side")

@@ -157,6 +157,7 @@ def test_drawing_does_not_import_torch():
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-def test_the_docs_have_an_image_of_synthetic_digits():
-    with Image.open(ROOT / "docs" / "synthetic_digits.png") as sheet:
+@pytest.mark.parametrize("name", ["synthetic_digits.png", "further_images.png"])
+def test_the_docs_have_an_image_of_synthetic_digits(name):
+    with Image.open(ROOT / "docs" / name) as sheet:
         assert sheet.width >= 800
