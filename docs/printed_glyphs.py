@@ -155,9 +155,9 @@ def find_styles(package: Path, family: str) -> list[str]:
     found = [re.fullmatch(rf"{family}-latin-(\d+)-(\w+)\.woff", name) for name in names]
     styles = {(int(match[1]), match[2]) for match in found if match}
     weights = sorted(weight for weight, slope in styles if slope == "normal")
-    wanted = [(weight, "normal") for weight in (weights[0], REGULAR, weights[-1])]
-    wanted += [(REGULAR, "italic"), (BOLD, "italic")]
-    return [f"{weight}-{slope}" for weight, slope in dict.fromkeys(wanted) if (weight, slope) in styles]
+    chosen = [(weight, "normal") for weight in (weights[0], REGULAR, weights[-1])]
+    chosen += [(REGULAR, "italic"), (BOLD, "italic")]
+    return [f"{weight}-{slope}" for weight, slope in dict.fromkeys(chosen) if (weight, slope) in styles]
 
 
 def find_non_digits(files: Path, family: str, style: str) -> list[Glyph]:

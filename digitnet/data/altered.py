@@ -32,7 +32,8 @@ NUMBER_LENGTHS = (2, 2, 2, 3, 4)  # digits side by side, one of which is sampled
 SCALE = (0.8, 1.1)
 SHIFT = 0.08  # of a digit perpendicular to the row, in either direction
 GAP = (-0.05, 0.3)  # between two digits; below 0, they touch
-WIDE_GAP = (0.12, 0.35)  # next to a 1, or between two digits one above the other: otherwise "13" could be an 8
+WIDE_GAP = (0.12, 0.35)  # next to a 1: otherwise "13" could be an 8
+STACK_GAP = (0.2, 0.45)  # between two digits one above the other: a 7 just above a 3 could be a 3
 BATCH_SIZE = 500
 
 MAX_INK = 255
@@ -156,7 +157,7 @@ def _sample_printed(count: int, generator: torch.Generator) -> Tensor:
 
 def _stack(digits: _Digits, count: int) -> Tensor:
     """Return two digits, one above the other."""
-    return _arrange(digits, count, 2, STACKED, WIDE_GAP, transposed=True)
+    return _arrange(digits, count, 2, STACKED, STACK_GAP, transposed=True)
 
 
 def _join(digits: _Digits, count: int) -> Tensor:

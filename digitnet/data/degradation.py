@@ -5,6 +5,7 @@ fraction of the images. All random numbers come from torch's generators.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, final
 
 import torch
@@ -31,6 +32,8 @@ MIN_CONTRAST = 0.25  # of strokes of intensity 1 on a dark background, before cl
 GRAY_PAPER = 0.5  # fraction of images with gray paper
 FAINT = 0.5  # fraction of images with faint strokes
 TILTED = 0.5  # fraction of images with tilted stripes, edges and bands
+MAX_SHADOW_SHIFT = 0.3  # of the edge of a shadow from the center, as a fraction of the width of the canvas
+DCT_BLOCK = 8  # pixels; the side of the blocks of JPEG
 SINGLE_EDGE = 0.5  # fraction of dark edges that are a single one; the others are four
 EITHER = 0.5  # fraction of images with vertical stripes or bands rather than horizontal ones, and with mirrored edges
 
@@ -122,6 +125,7 @@ class RandomPlacement(RandomTransform):
         aspect_ratio: Maximum absolute natural logarithm of the horizontal stretch of every image.
         widening: Maximum natural logarithm of the additional stretch of wide images.
         widened: Fraction of wide images.
+        perspective: Maximum relative change of the scale from the center to an edge of the canvas, along each axis.
         overhang: Maximum distance by which a digit exceeds the canvas, as a fraction of half its width.
         cropped: Fraction of images that are cropped to the digit, which then fills the canvas.
     """
@@ -140,6 +144,7 @@ class RandomPlacement(RandomTransform):
         aspect_ratio: float = 0.1,
         widening: float = 0.9,
         widened: float = 0.2,
+        perspective: float = 0.1,
         overhang: float = 0.05,
         cropped: float = 0.12,
     ) -> None:
@@ -148,7 +153,7 @@ class RandomPlacement(RandomTransform):
         self.shear, self.sheared = shear, sheared
         self.scale, self.min_side = scale, min_side
         self.aspect_ratio, self.widening, self.widened = aspect_ratio, widening, widened
-        self.overhang, self.cropped = overhang, cropped
+        self.perspective, self.overhang, self.cropped = perspective, overhang, cropped
         self.check_magnitudes()
 
     def forward(self, ink: Tensor, size: int) -> Tensor:
@@ -164,6 +169,11 @@ class RandomPlacement(RandomTransform):
         affine = self._sample_affine(ink, size)
         affine = torch.where(_random_mask(ink, self.cropped)[:, 0], _bounding_box(ink), affine)
         grid = F.affine_grid(affine, [len(ink), 1, size, size], align_corners=False)
+        x, y = (2 * position - 1 for position in _coordinates(ink.new_empty(1, 1, size, size)))
+        slope_x, slope_y = (_uniform(ink, -self.perspective, self.perspective) for _ in range(2))
+        depth = (1 + slope_x * x + slope_y * y).movedim(1, 3)  # (N, S, S, 1)
+        center = affine[:, None, None, :, 2]
+        grid = (grid - center) / depth + center
         return F.grid_sample(ink, grid, align_corners=False)
 
     def _sample_affine(self, ink: Tensor, size: int) -> Tensor:
@@ -342,6 +352,8 @@ class RandomDistractors(RandomTransform):
 class RandomBackground(RandomTransform):
     """Put the strokes on paper that is shaded, foggy, striped, dark at an edge, partly inverted or faded.
 
+    A shadow with an edge, an object at the border or the lines of a form may be on the paper, too.
+
     At most one of these effects changes an image, because two together make it illegible. Darkness is 0 for bright
     paper and 1 for ink; lengths are fractions of the width of the canvas.
 
@@ -364,12 +376,21 @@ class RandomBackground(RandomTransform):
         band_width: Range of half its width.
         faded: Fraction of images with low contrast.
         fading: Range of the ink that is added to images with low contrast.
+        shadowed: Fraction of images with a shadow on one side of a line.
+        shadow: Range of the darkness of the shadow.
+        penumbra: Range of the width of its edge.
+        intruded: Fraction of images with a dark object at the border, for example a thumb.
+        intruder_depth: Range of the distance to which the object extends into the image.
+        intruder_width: Range of half the width of the object.
+        boxed: Fraction of images with a rectangle of lines, as of a form.
+        box_margin: Range of the distance of each line from the border.
+        box_line: Range of the width of the lines.
         strength: Range of the stroke intensity, applied to half of the images.
         tilt: Maximum slope of stripes, edges and bands of half of the images.
     """
 
-    FRACTIONS = (("shaded", "foggy", "striped", "edged", "inverted", "faded"),)
-    POSITIVE = ("stripe_period",)
+    FRACTIONS = (("shaded", "foggy", "striped", "edged", "inverted", "faded", "shadowed", "intruded", "boxed"),)
+    POSITIVE = ("stripe_period", "penumbra", "intruder_depth", "intruder_width", "box_line")
 
     def __init__(
         self,
@@ -391,6 +412,15 @@ class RandomBackground(RandomTransform):
         band_width: Range = (0.15, 0.4),
         faded: float = 0.06,
         fading: Range = (0.0, 0.55),
+        shadowed: float = 0.08,
+        shadow: Range = (0.15, 0.55),
+        penumbra: Range = (0.01, 0.3),
+        intruded: float = 0.05,
+        intruder_depth: Range = (0.03, 0.2),
+        intruder_width: Range = (0.1, 0.5),
+        boxed: float = 0.06,
+        box_margin: Range = (0.0, 0.1),
+        box_line: Range = (0.02, 0.05),
         strength: Range = (0.35, 1.0),
         tilt: float = 0.08,
     ) -> None:
@@ -403,6 +433,9 @@ class RandomBackground(RandomTransform):
         self.edge_width, self.frame_width = edge_width, frame_width
         self.inverted, self.band_center, self.band_width = inverted, band_center, band_width
         self.faded, self.fading = faded, fading
+        self.shadowed, self.shadow, self.penumbra = shadowed, shadow, penumbra
+        self.intruded, self.intruder_depth, self.intruder_width = intruded, intruder_depth, intruder_width
+        self.boxed, self.box_margin, self.box_line = boxed, box_margin, box_line
         self.strength, self.tilt = strength, tilt
         self.check_magnitudes()
 
@@ -415,14 +448,17 @@ class RandomBackground(RandomTransform):
         Returns:
             Darkness of the same shape and range: 0 is bright paper, 1 is ink.
         """
-        shaded, foggy, striped, edged, inverted, faded = _one_of(
-            images, self.shaded, self.foggy, self.striped, self.edged, self.inverted, self.faded
+        shaded, foggy, striped, edged, inverted, faded, shadowed, intruded, boxed = _one_of(
+            images, *(getattr(self, name) for name in self.FRACTIONS[0])
         )
         dark = self._draw_shading(images, shaded)
         dark = dark + _cloud(images, FOG_CELLS, "bicubic") * _uniform(images, *self.fog) * foggy
         axis = self._sample_axis(images)
         dark = dark + self._draw_stripes(images, axis) * striped
         dark = dark + self._draw_edges(images, axis) * edged
+        dark = _change_selected(dark, shadowed, self._add_shadow)
+        dark = _change_selected(dark, intruded, self._add_intruder)
+        dark = _change_selected(dark, boxed, self._add_box)
         result = self._draw_strokes(images, dark)
         band = (axis - _uniform(images, *self.band_center)).abs() < _uniform(images, *self.band_width)
         result = torch.where(band & inverted, 1 - result, result)
@@ -459,6 +495,35 @@ class RandomBackground(RandomTransform):
         outside = torch.where(_random_mask(images, SINGLE_EDGE), edge, frame) < 0
         return outside * _uniform(images, *self.edge_darkness)
 
+    def _add_shadow(self, dark: Tensor) -> Tensor:
+        """Return the darkness, (N, 1, S, S), with a shadow on one side of a line at any angle."""
+        x, y = _coordinates(dark)
+        angle = _uniform(dark, 0, 2 * math.pi)
+        distance = (
+            (x - 0.5) * angle.cos() + (y - 0.5) * angle.sin() + _uniform(dark, -MAX_SHADOW_SHIFT, MAX_SHADOW_SHIFT)
+        )
+        return dark + (distance / _uniform(dark, *self.penumbra) + 0.5).clamp(0, 1) * _uniform(dark, *self.shadow)
+
+    def _add_intruder(self, dark: Tensor) -> Tensor:
+        """Return the darkness, (N, 1, S, S), with an ellipse whose center is on one side of the border."""
+        x, y = _coordinates(dark)
+        vertical = _random_mask(dark, EITHER)
+        along, inward = torch.where(vertical, x, y), torch.where(vertical, y, x)
+        inward = torch.where(_random_mask(dark, EITHER), inward, 1 - inward)
+        along = (along - _uniform(dark, 0, 1)) / _uniform(dark, *self.intruder_width)
+        inside = along**2 + (inward / _uniform(dark, *self.intruder_depth)) ** 2 < 1
+        return dark + inside * _uniform(dark, *self.edge_darkness)
+
+    def _add_box(self, dark: Tensor) -> Tensor:
+        """Return the darkness, (N, 1, S, S), with the four lines of a rectangle near the border."""
+        x, y = _coordinates(dark)
+        width = _uniform(dark, *self.box_line)
+        lines = torch.zeros_like(dark, dtype=torch.bool)
+        for position in (x, 1 - x, y, 1 - y):
+            distance = position - _uniform(dark, *self.box_margin)
+            lines = lines | ((distance >= 0) & (distance < width))
+        return dark + lines * _uniform(dark, *self.edge_darkness)
+
     def _draw_strokes(self, images: Tensor, dark: Tensor) -> Tensor:
         """Return the strokes, some of them faint, on a background, with a contrast of at least 0.25 before clipping."""
         strength = _uniform(images, *self.strength)
@@ -482,10 +547,16 @@ class RandomNoise(RandomTransform):
         shot_std: Range of its standard deviation where the intensity is 1.
         impulse: Fraction of images with black and white pixels.
         impulse_fraction: Range of the fraction of black pixels, and of that of white pixels.
+        coarse: Fraction of images that are reduced and enlarged again.
+        resolution: Range of the factor by which they are reduced, sampled for each batch.
+        compressed: Fraction of images with compression artifacts, as of JPEG.
+        quantization: Range of the step to which the coefficients of the constant and of the slowest waves are rounded;
+            that of the others grows with their frequency.
         inverted: Fraction of images with dark strokes on a bright background.
     """
 
-    FRACTIONS = (("blurred", "glass", "gaussian", "shot", "impulse"), ("inverted",))
+    FRACTIONS = (("blurred", "glass", "gaussian", "shot", "impulse", "coarse", "compressed"), ("inverted",))
+    POSITIVE = ("resolution", "quantization")
 
     def __init__(
         self,
@@ -498,6 +569,10 @@ class RandomNoise(RandomTransform):
         shot_std: Range = (0.0, 0.6),
         impulse: float = 0.1,
         impulse_fraction: Range = (0.0, 0.12),
+        coarse: float = 0.07,
+        resolution: Range = (0.4, 0.8),
+        compressed: float = 0.07,
+        quantization: Range = (0.05, 0.2),
         inverted: float = 0.5,
     ) -> None:
         super().__init__()
@@ -506,6 +581,8 @@ class RandomNoise(RandomTransform):
         self.gaussian, self.gaussian_std = gaussian, gaussian_std
         self.shot, self.shot_std = shot, shot_std
         self.impulse, self.impulse_fraction = impulse, impulse_fraction
+        self.coarse, self.resolution = coarse, resolution
+        self.compressed, self.quantization = compressed, quantization
         self.inverted = inverted
         self.check_magnitudes()
 
@@ -518,10 +595,12 @@ class RandomNoise(RandomTransform):
         Returns:
             Gray levels of the same shape and range, half of them inverted.
         """
-        blurred, glass, gaussian, shot, impulse = _one_of(
-            images, self.blurred, self.glass, self.gaussian, self.shot, self.impulse
+        blurred, glass, gaussian, shot, impulse, coarse, compressed = _one_of(
+            images, *(getattr(self, name) for name in self.FRACTIONS[0])
         )
         images = self._blur(images, blurred, glass)
+        images = _change_selected(images, coarse, self._reduce)
+        images = _change_selected(images, compressed, self._compress)
         noise = torch.randn_like(images)
         images = images + noise * _uniform(images, *self.gaussian_std) * gaussian
         images = images + noise * images.clamp(min=0).sqrt() * _uniform(images, *self.shot_std) * shot
@@ -536,6 +615,25 @@ class RandomNoise(RandomTransform):
             soft = _blur_5x5(soft)
         images = torch.where(blurred, torch.lerp(soft, images, _uniform(images, 0, 1)), images)
         return torch.where(glass, self._displace(soft), images)
+
+    def _reduce(self, images: Tensor) -> Tensor:
+        """Return the images at a lower resolution, enlarged again."""
+        low, high = self.resolution
+        size = max(1, round(images.shape[-1] * (low + (high - low) * float(torch.rand(())))))
+        small = F.interpolate(images, (size, size), mode="area")
+        return F.interpolate(small, images.shape[-2:], mode="bilinear")
+
+    def _compress(self, images: Tensor) -> Tensor:
+        """Return the images with rounded coefficients of the discrete cosine transform of blocks of 8 x 8 pixels."""
+        size = images.shape[-1]
+        margin = -size % DCT_BLOCK
+        blocks = F.pad(images, (0, margin, 0, margin), mode="replicate").unfold(2, DCT_BLOCK, DCT_BLOCK)
+        blocks = blocks.unfold(3, DCT_BLOCK, DCT_BLOCK)  # (N, 1, S / 8, S / 8, 8, 8)
+        transform, steps = _dct_matrix(images.device)
+        step = _uniform(images, *self.quantization)[..., None, None] * steps
+        coefficients = ((transform @ blocks @ transform.T) / step).round() * step
+        restored = transform.T @ coefficients @ transform
+        return restored.transpose(3, 4).reshape(len(images), 1, size + margin, -1)[..., :size, :size].clamp(0, 1)
 
     def _displace(self, images: Tensor) -> Tensor:
         """Return the images with each pixel taken from a random position nearby."""
@@ -563,6 +661,12 @@ def _one_of(images: Tensor, *fractions: float) -> list[Tensor]:
     return [(sample < stop) & (sample >= stop - fraction) for stop, fraction in zip(stops, fractions, strict=True)]
 
 
+def _change_selected(images: Tensor, selected: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return the images, (N, 1, S, S), with `change` applied to the selected ones only, which are usually few."""
+    index = selected.flatten().nonzero()[:, 0]
+    return images.index_copy(0, index, change(images[index])) if len(index) else images
+
+
 def _coordinates(images: Tensor) -> tuple[Tensor, Tensor]:
     """Return x, (1, S), and y, (S, 1), of the pixel centers in [0, 1]."""
     size = images.shape[-1]
@@ -574,6 +678,14 @@ def _cloud(images: Tensor, cells: int, mode: str) -> Tensor:
     """Return smooth noise, (N, 1, S, S) in [0, 1], interpolated between `cells` x `cells` random numbers."""
     noise = torch.rand(len(images), 1, cells, cells, device=images.device)
     return F.interpolate(noise, images.shape[-2:], mode=mode).clamp(0, 1)
+
+
+def _dct_matrix(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the matrix of the discrete cosine transform and the relative steps for rounding, (8, 8)."""
+    index = torch.arange(DCT_BLOCK, device=device)
+    transform = (math.pi / DCT_BLOCK * (index + 0.5) * index[:, None]).cos() * (2 / DCT_BLOCK) ** 0.5
+    transform[0] /= 2**0.5
+    return transform, 1 + index + index[:, None]
 
 
 def _dilate(images: Tensor) -> Tensor:

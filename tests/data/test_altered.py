@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from digitnet.data import altered
-from digitnet.data.altered import KINDS, draw_altered, is_steep_line
+from digitnet.data.altered import KINDS, MAX_LINE_VARIANCE, draw_altered, is_steep_line
 from digitnet.data.dataset import draw_synthetic
 from digitnet.errors import ConfigError
 
@@ -62,8 +62,9 @@ def test_several_digits_are_separate_from_each_other_in_most_images(monkeypatch,
     only(monkeypatch, kind)
     images = draw_altered(*digits, 400, seed=0)
     assert ink_regions(images, axis).float().mean() > regions
-    sides = (images > 0).any(1).sum(1), (images > 0).any(2).sum(1)
-    assert torch.maximum(*sides).float().median() in (19, 20), "framed; the ends may be too faint for 8 bits"
+    used = torch.cat([(images > 0).any(1), (images > 0).any(2)]).float()
+    first, last = used.argmax(1), 27 - used.flip(1).argmax(1)
+    assert (last - first + 1).view(2, -1).amax(0).median() == 20, "the longest side of the framed image"
 
 
 def test_the_digits_of_an_image_are_equally_dark(monkeypatch, digits):
@@ -102,7 +103,8 @@ def test_steep_lines_are_found_and_other_lines_and_digits_are_not():
 def test_no_altered_digit_is_a_steep_line(digits):
     images = draw_altered(*digits, 1000, seed=0)
     assert images.shape == (1000, 28, 28)
-    assert not is_steep_line(images.float() / 255).any()
+    tolerance = 0.98  # of the rounding to 8 bits
+    assert not is_steep_line(images.float() / 255, MAX_LINE_VARIANCE * tolerance).any()
 
 
 def test_a_seed_reproduces_its_images(digits):

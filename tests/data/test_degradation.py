@@ -122,7 +122,7 @@ def test_backgrounds_are_shaded_striped_dark_at_the_edge_and_inverted():
     background = RandomBackground()(torch.zeros(2000, 1, 28, 28))[:, 0]
     bright = background[:, 14, 14] < 0.2
     uneven = background.amax((1, 2)) - background.amin((1, 2)) > 0.05
-    assert 0.3 < uneven.float().mean() < 0.6
+    assert 0.4 < uneven.float().mean() < 0.8
     assert bright.float().mean() > 0.6
     sides = (background.diff(dim=2).abs() > 0.9).any((1, 2)) | (background.diff(dim=1).abs() > 0.9).any((1, 2))
     assert 0.08 < sides.float().mean() < 0.2  # the edge of an inverted band
@@ -139,13 +139,82 @@ def test_some_images_are_blurred_and_some_are_noisy():
     assert 0.15 < noisy.float().mean() < 0.4
 
 
+def only(kind, **changes):
+    """A step with all fractions 0 but those given."""
+    fractions = {name: 0.0 for group in kind.FRACTIONS for name in group}
+    return kind(**fractions | changes)
+
+
+def test_a_shadow_is_dark_on_one_side_of_a_straight_edge():
+    torch.manual_seed(0)
+    step = only(RandomBackground, shadowed=1.0, shadow=(0.4, 0.4), penumbra=(0.01, 0.01), gray=0.0)
+    dark = step(torch.zeros(200, 1, 40, 40))[:, 0]
+    assert ((dark < 0.01) | ((dark - 0.4).abs() < 0.01)).float().mean() > 0.97
+    for axis in (1, 2):  # along a row or a column, the darkness changes at most once
+        assert (dark > 0.2).int().diff(dim=axis).abs().sum(axis).max() <= 1
+    fraction_dark = (dark > 0.2).float().mean((1, 2))
+    assert ((fraction_dark > 0.1) & (fraction_dark < 0.9)).float().mean() > 0.9
+
+
+def test_an_intruder_touches_the_border_and_never_reaches_the_center():
+    torch.manual_seed(0)
+    step = only(RandomBackground, intruded=1.0, gray=0.0)
+    dark = step(torch.zeros(300, 1, 40, 40))[:, 0] > 0.2
+    border = torch.cat([dark[:, 0], dark[:, -1], dark[:, :, 0], dark[:, :, -1]], 1)
+    assert border.any(1).float().mean() > 0.95
+    assert not dark[:, 10:30, 10:30].any()
+
+
+def test_a_box_has_four_lines_near_the_border():
+    torch.manual_seed(0)
+    step = only(RandomBackground, boxed=1.0, box_margin=(0.05, 0.05), box_line=(0.05, 0.05), gray=0.0)
+    dark = step(torch.zeros(100, 1, 40, 40))[:, 0] > 0.2
+    assert dark[:, 2:4].all()
+    assert dark[:, 36:38, 3:37].all()
+    assert dark[:, :, 2:4].all()
+    assert not dark[:, 4:36, 4:36].any()
+
+
+def test_perspective_enlarges_one_side_of_the_canvas():
+    torch.manual_seed(0)
+    flat = RandomPlacement(rotation=0, sheared=0, widened=0, aspect_ratio=0, cropped=0, perspective=0)
+    tilted = RandomPlacement(rotation=0, sheared=0, widened=0, aspect_ratio=0, cropped=0, perspective=0.4)
+    square = torch.zeros(300, 1, 28, 28)
+    square[:, :, 8:20, 8:20] = 1
+    differences = []
+    for step in (flat, tilted):
+        placed = step(square, 48)[:, 0] > 0.5
+        heights = placed.sum(1)  # of each column
+        inner = heights.float().masked_fill(heights == 0, float("nan"))
+        differences.append((inner.nan_to_num(0).amax(1) - inner.nan_to_num(99).amin(1)).mean())
+    assert differences[0] < 1
+    assert differences[1] > 2
+
+
+def test_compression_rounds_waves_of_blocks_and_keeps_the_rest(ink):
+    torch.manual_seed(0)
+    fine = only(RandomNoise, compressed=1.0, quantization=(1e-6, 1e-6))(ink)
+    torch.testing.assert_close(fine, ink, atol=1e-4, rtol=0)
+    rough = only(RandomNoise, compressed=1.0, quantization=(0.2, 0.2))(ink)
+    assert (rough - ink).abs().mean() > 0.01
+    mean = torch.nn.functional.avg_pool2d(ink - rough, 8)[:, :, :3, :3]
+    assert mean.abs().mean() < 0.02, "the mean of a block is rounded to a step of 0.2 / 8"
+
+
+def test_a_coarse_image_has_less_detail(ink):
+    torch.manual_seed(0)
+    coarse = only(RandomNoise, coarse=1.0, resolution=(0.5, 0.5))(ink)
+    assert coarse.diff(dim=3).abs().mean() < 0.8 * ink.diff(dim=3).abs().mean()
+    torch.testing.assert_close(coarse.mean((1, 2, 3)), ink.mean((1, 2, 3)), atol=0.01, rtol=0)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: Degradation(canvas_sizes=(20, 40)), "canvas_sizes of Degradation is"),
         (lambda: RandomNoise(gaussian=-0.1), "gaussian of RandomNoise is -0.1; it must be 0 or more"),
         (lambda: RandomNoise(gaussian_std=(0.2,)), "gaussian_std of RandomNoise is (0.2,); it must be two numbers"),
-        (lambda: RandomNoise(blurred=0.9), "+ impulse of RandomNoise is 1.28; it must be at most 1"),
+        (lambda: RandomNoise(blurred=0.9), "+ compressed of RandomNoise is 1.42; it must be at most 1"),
         (lambda: RandomDistractors(teeth=(0, 0)), "teeth of RandomDistractors is (0, 0); it must be above 0"),
         (lambda: RandomNoise(gaussian_std=(0.2, 0.1)), "two numbers, 0 or more and in ascending order"),
         (lambda: RandomPlacement(rotation=float("nan")), "rotation of RandomPlacement is nan"),
