@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 ROOT = Path(__file__).parent.parent
+DEADLINE = 300  # seconds until a process is considered to hang; a shared machine can be very slow
 SERVER = Path(__file__).with_name("fork_server.py")
 # What the app and the training import, without onnxruntime: it starts a thread, which a forked process does not have.
 GRADIO = ("gradio",)

@@ -5,6 +5,7 @@ import subprocess
 import pytest
 
 from digitnet.files import write_atomically
+from tests.forking import DEADLINE
 
 
 def test_a_file_is_replaced_whole(tmp_path):
@@ -55,7 +56,7 @@ def test_a_full_disk_leaves_the_old_file(full_disk):
 
 def test_training_onto_a_full_disk_is_one_line_and_status_2(full_disk, tiny_mnist):
     process = tiny_mnist.train(full_disk)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=DEADLINE)
     assert process.returncode == 2
     assert errors.strip().splitlines()[-1].startswith("error: ")
     assert "No space left on device" in errors

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import ROOT, TinyMNIST, tiny_images
-from tests.forking import LIGHTNING, ForkedProcess
+from tests.forking import DEADLINE, LIGHTNING, ForkedProcess
 
 pytestmark = pytest.mark.slow
 
@@ -51,7 +51,7 @@ def run(workspace, program, *args):
     directory, md5 = workspace
     program = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{TINY}{program}"
     process = ForkedProcess(LIGHTNING, program, ["-c", md5, *args], cwd=directory, env=dict(os.environ))
-    _, errors = process.communicate(timeout=300)
+    _, errors = process.communicate(timeout=DEADLINE)
     assert process.returncode == 0, errors[-3000:]
 
 

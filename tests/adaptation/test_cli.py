@@ -9,7 +9,7 @@ from digitnet.adaptation.adapt import released_checkpoint_path
 from digitnet.console import EXIT_FAILURE
 from tests.adaptation.test_adapt import adaptation
 from tests.conftest import ROOT
-from tests.forking import LIGHTNING, ForkedProcess
+from tests.forking import DEADLINE, LIGHTNING, ForkedProcess
 
 
 def failure(capsys, *args):
@@ -100,7 +100,7 @@ def test_a_cancelled_command_ends_and_leaves_the_earlier_file(tiny_mnist, correc
     line = next(line for line in process.stdout if "Holding back part 1" in line)
     assert 0 < json.loads(line)["fraction"] < 1
     process.send_signal(signum)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=DEADLINE)
     assert process.returncode == 128 + signum
     assert errors.splitlines()[-1] == f"Interrupted ({signum.name})."
     assert {path.name: path.read_bytes() for path in output.parent.iterdir()} == {"adapted.onnx": b"earlier"}
@@ -110,7 +110,7 @@ def test_a_cancelled_command_ends_and_leaves_the_earlier_file(tiny_mnist, correc
 def test_the_command_reports_each_step_as_json_and_writes_the_model(tiny_mnist, corrections, checkpoint, tmp_path):
     output = tmp_path / "out" / "adapted.onnx"
     process = start(tiny_mnist, corrections, checkpoint, output, "--progress=json")
-    stdout, errors = process.communicate(timeout=300)
+    stdout, errors = process.communicate(timeout=DEADLINE)
     assert (process.returncode, errors) == (0, "")
     lines = [json.loads(line) for line in stdout.splitlines()]
     fractions = [line["fraction"] for line in lines if "fraction" in line]

@@ -10,10 +10,9 @@ import time
 from pathlib import Path
 
 from tests.conftest import ROOT
-from tests.forking import GRADIO, ForkedProcess
+from tests.forking import DEADLINE, GRADIO, ForkedProcess
 
 PATH = str(ROOT)  # from which the app is imported
-DEADLINE = 300  # seconds until a process is considered to hang; a shared machine can be very slow
 MAX_OUTPUT = 2**20  # bytes
 
 

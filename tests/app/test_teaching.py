@@ -13,6 +13,7 @@ from digitnet.app.corrections import Corrections
 from digitnet.app.teaching import Teaching, TeachingError
 from tests.app.drawing import REJECTED, SEVEN, draw, opened, shows
 from tests.conftest import child_processes
+from tests.forking import DEADLINE
 from tests.images import draw_digit
 
 SCORES = {"MNIST validation": [{"images": 10, "errors": 1}, {"images": 10, "errors": 0}]}
@@ -36,7 +37,7 @@ def run(teaching: Teaching, program: str) -> dict:
 
 
 def wait(teaching: Teaching, condition) -> dict:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + DEADLINE
     while not condition(status := teaching.status()):
         assert time.monotonic() < deadline, status
         time.sleep(0.05)
@@ -132,7 +133,7 @@ def test_the_page_shows_the_progress_and_cancels(pages, start_app, tmp_path, mni
     page.get_by_role("button", name="Cancel").click()
     page.get_by_text("Cancelled. Nothing has changed.").wait_for()
     assert not progress.is_visible()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + DEADLINE
     while child_processes(app.process.pid):  # the page says so before the process has ended
         assert time.monotonic() < deadline
         time.sleep(0.1)

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from tests.conftest import ROOT
+from tests.forking import DEADLINE
 from tests.images import draw_digit, encode_image
 from tests.inference.conftest import records_of, run
 
@@ -50,11 +51,11 @@ def test_a_signal_interrupts_the_wait_for_a_named_pipe(tmp_path):
             [sys.executable, "-m", "digitnet", "predict", tmp_path / "a.png"],
             cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
-        until = time.monotonic() + 60
+        until = time.monotonic() + DEADLINE
         while (pipe := opened(tmp_path / "a.png")) is None and time.monotonic() < until:
             time.sleep(0.1)
         process.send_signal(signum)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=DEADLINE)
         os.close(pipe)
         assert process.returncode == status
         assert err == f"Interrupted ({signum.name}).\n"
@@ -67,7 +68,7 @@ def test_an_image_is_read_from_a_named_pipe(tmp_path):
         cwd=ROOT, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     (tmp_path / "a.png").write_bytes(encode_image(draw_digit(7), "PNG"))
-    assert json.loads(process.communicate(timeout=60)[0])["label"] == 7
+    assert json.loads(process.communicate(timeout=DEADLINE)[0])["label"] == 7
 
 
 def test_a_pipe_in_a_directory_does_not_block(tmp_path, capsys):

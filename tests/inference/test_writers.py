@@ -14,6 +14,7 @@ from PIL import Image
 
 from digitnet.inference.writers import FORMATS
 from tests.conftest import ROOT
+from tests.forking import DEADLINE
 from tests.images import draw_digit
 from tests.inference.conftest import records_of, run
 
@@ -62,7 +63,7 @@ def killed(tmp_path, form, source, records_before):
     process = subprocess.Popen(
         [sys.executable, "-m", "digitnet", "predict", str(source), "--format", form, "--output", str(output)], cwd=ROOT
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + DEADLINE
     while not (part.exists() and part.read_bytes().count(b"\n") > records_before):
         assert process.poll() is None, "it ended before it could be killed"
         assert time.monotonic() < deadline

@@ -15,6 +15,7 @@ from digitnet.model.checkpoint import load_model, read_checkpoint
 from digitnet.training.cli import invalid_options_as_config_errors
 from digitnet.training.module import DigitNet
 from tests.conftest import ROOT
+from tests.forking import DEADLINE
 
 
 def names(directory):
@@ -311,7 +312,7 @@ def test_a_terminal_shows_a_progress_bar_with_the_loss_from_the_first_epoch_on(t
     if script is None:
         pytest.skip("needs a terminal: apt-get install bsdutils")
     process = tiny_mnist.train_in_new_process(tmp_path / "root", "--trainer.max_epochs=2", terminal=script)
-    screen, _ = process.communicate(timeout=120)
+    screen, _ = process.communicate(timeout=DEADLINE)
     assert process.returncode == 0, screen
     first_epoch = screen[: screen.index("Epoch 1/1")]  # Lightning counts from 0
     assert "Epoch 0/1" in first_epoch
@@ -345,7 +346,7 @@ def test_strategy_ddp_spawn_trains_and_tests_in_two_processes_and_ends(tiny_mnis
     options = ["--trainer.strategy=ddp_spawn", "--trainer.devices=2", "--trainer.max_epochs=1"]
     ran = subprocess.run(
         [sys.executable, str(script), *tiny_mnist.options(tmp_path / "root"), *options],
-        capture_output=True, text=True, timeout=300,
+        capture_output=True, text=True, timeout=DEADLINE,
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr

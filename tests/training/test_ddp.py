@@ -14,6 +14,7 @@ from digitnet.data.datamodule import MNISTDataModule
 from digitnet.model.calibration import Calibration
 from digitnet.model.checkpoint import load_model
 from tests.conftest import ROOT, TRAIN_IMAGES, child_processes
+from tests.forking import DEADLINE
 
 pytestmark = pytest.mark.slow
 
@@ -41,7 +42,7 @@ cli.test()
 
 
 def finished(process):
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=DEADLINE)
     assert process.returncode == 0, err
     return out
 
@@ -80,7 +81,7 @@ def test_each_image_is_seen_once_per_epoch_by_one_of_two_processes(tiny_mnist, t
         )
         for machine, command in enumerate(commands)
     ]  # fmt: skip
-    assert [process.wait(timeout=300) for process in processes] == [0] * len(commands)
+    assert [process.wait(timeout=DEADLINE) for process in processes] == [0] * len(commands)
     for epoch in (0, 1):
         hashes = [(tmp_path / "seen" / f"{epoch}-{rank}").read_text().split() for rank in (0, 1)]
         assert len(hashes[0]) == len(hashes[1])
@@ -126,7 +127,7 @@ def test_a_killed_rank_ends_all_within_a_minute_and_the_run_can_be_resumed(tiny_
     root = tmp_path / "killed"
     process = tiny_mnist.train(root, *TWO, "--trainer.max_epochs=200")
     last = root / "checkpoints" / "last.ckpt"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + DEADLINE
     while not (root / "checkpoints" / "best.ckpt").exists():
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline

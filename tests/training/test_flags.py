@@ -15,6 +15,7 @@ from digitnet.training.cli import TrainingCLI
 from digitnet.training.module import DigitNet
 from digitnet.training.report import TrainingReport
 from digitnet.training.summary import summary
+from tests.forking import DEADLINE
 
 pytestmark = [
     pytest.mark.slow,
@@ -62,7 +63,7 @@ def test_fast_dev_run_ends_cleanly_and_writes_nothing(run, counts):
 
 def test_fast_dev_run_ends_cleanly_from_the_script(tiny_mnist, tmp_path):
     process = tiny_mnist.train_in_new_process(tmp_path / "root", "--trainer.fast_dev_run=true")
-    output, errors = process.communicate(timeout=120)
+    output, errors = process.communicate(timeout=DEADLINE)
     assert process.returncode == 0, errors
     assert "Test accuracy" in output
     assert not (tmp_path / "root").exists()

@@ -12,6 +12,7 @@ from digitnet.data.datamodule import MNISTDataModule
 from digitnet.data.degradation import Degradation
 from digitnet.model.framing import Framing
 from digitnet.training.module import DigitNet, soft_targets
+from tests.forking import DEADLINE
 
 
 @pytest.mark.parametrize(
@@ -66,11 +67,11 @@ def test_no_step_of_an_epoch_fetches_a_number_from_the_device(tiny_mnist, tmp_pa
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU that torch can use")
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
 def test_training_on_a_gpu_learns_in_each_precision(tiny_mnist, tmp_path, precision):
-    process = tiny_mnist.train(
+    process = tiny_mnist.train_in_new_process(
         tmp_path, "--trainer.accelerator=gpu", f"--trainer.precision={precision}", "--data.degradation=0.5",
         "--trainer.max_epochs=2",
     )  # fmt: skip
-    _, err = process.communicate(timeout=300)
+    _, err = process.communicate(timeout=DEADLINE)
     assert process.returncode == 0, err
     figures = json.loads((tmp_path / "reports" / "metrics.json").read_text())
     assert figures["device"] == torch.cuda.get_device_name()

@@ -8,6 +8,7 @@ import torch
 
 from digitnet.model.checkpoint import read_checkpoint
 from tests.conftest import TinyMNIST
+from tests.forking import DEADLINE
 
 pytestmark = pytest.mark.slow
 
@@ -24,7 +25,7 @@ def same(first, second):
 
 
 def finish(process):
-    output, errors = process.communicate(timeout=180)
+    output, errors = process.communicate(timeout=DEADLINE)
     assert process.returncode == 0, errors
     return output
 
@@ -80,7 +81,7 @@ def test_an_interrupted_run_says_how_to_resume_it(tiny_mnist, tmp_path, uninterr
     root = tmp_path / "interrupted"
     process = tiny_mnist.train(root, *OPTIONS)
     stop(process, root, 2, signum)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=DEADLINE)
     assert process.returncode == status
     last = root / "checkpoints" / "last.ckpt"
     assert f"Resume with the same options and --ckpt_path {last}" in errors
