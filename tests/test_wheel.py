@@ -16,6 +16,7 @@ import pytest
 from digitnet import DigitClassifier
 from digitnet.inference.classifier import released_model_path
 from tests.conftest import ROOT
+from tests.forking import DEADLINE
 from tests.images import draw_digit, random_image
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]
@@ -144,7 +145,7 @@ def test_the_five_commands_run_from_the_wheel(full_command, mnist_dir, tmp_path)
 
     digitnet(
         "train", f"--data.data_dir={mnist_dir}", "--data.synthetic_digits=0", "--data.non_digits=0",
-        "--trainer.max_epochs=1", "--trainer.accelerator=cpu",
+        "--trainer.max_epochs=1", "--trainer.limit_train_batches=0.3", "--trainer.accelerator=cpu",
     )  # fmt: skip
     assert (tmp_path / "checkpoints" / "best.ckpt").exists()
 
@@ -168,7 +169,7 @@ def test_the_five_commands_run_from_the_wheel(full_command, mnist_dir, tmp_path)
                 assert response.status == 200
         finally:
             app.send_signal(signal.SIGINT)
-            app.wait(timeout=20)  # before its output is closed, to which Gradio prints
+            app.wait(timeout=DEADLINE)  # before its output is closed, to which Gradio prints
     assert app.returncode == 130
 
 
