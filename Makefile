@@ -28,10 +28,10 @@ demo: .venv/installed ## build site/, the sketchpad for a static host (needs npm
 
 # Two processes on two cores: with a thread for each core in both, training steps take 50 % longer.
 test: .venv/installed ## run the entire test suite (25 minutes on two cores)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: .venv/installed ## run the tests that need neither a browser nor much time (under three minutes on two cores)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow and not browser and not network"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not slow and not browser and not network"
 
 check: .venv/installed ## check style, types and import directions
 	$(BIN)/ruff check

@@ -33,6 +33,23 @@ CHROMIUM_FLAGS = [
 ]  # fmt: skip
 
 
+# The files that take longest, in this order. The processes of pytest-xdist share the suite by file; with a long file at
+# its end, all but one would wait.
+LONGEST = [
+    "examples/test_ray.py", "training/test_cli.py", "app/test_page.py", "training/test_flags.py",
+    "training/test_ddp.py", "test_wheel.py", "export/test_verify.py", "app/test_server.py", "app/test_limits.py",
+    "adaptation/test_adapt.py", "test_tutorial.py", "training/test_resume.py", "app/test_connection.py",
+    "app/test_teaching.py", "adaptation/test_cli.py", "demo/test_demo_site.py", "app/test_layout.py",
+    "inference/test_batch.py",
+]  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the longest files first."""
+    position = {name: index for index, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: position.get(item.path.relative_to(ROOT / "tests").as_posix(), len(LONGEST)))
+
+
 def child_processes(pid: int) -> list[int]:
     """Return the process IDs of the children of `pid`."""
     found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout.split()
