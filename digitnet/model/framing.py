@@ -11,16 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from digitnet.contract import IMAGE_SIZE
+from digitnet.model.strokes import MAX_GRAY, enlarge, find_strokes
 
 BOX = 20  # pixels: the longer side of the ink
 CENTER = 14  # the pixel at which the center of mass is placed
-BORDER_SAMPLES = 64  # pixels sampled along each side of the image to estimate the background
-NOISE_QUARTILES = 9  # ink differs from the background by more than this many quartile distances of the border
 MIN_GAP = 12  # pixels without ink that separate specks from the digit; nearer ones occur in MNIST and are kept
 MAX_SPECKS = 1 / 32  # fraction of the ink that may be specks; a power of two, so that comparisons are exact
 MAX_POSITION = 2**20  # larger than any image
-MIN_CONTRAST = 16  # gray levels out of 255, below which an image is blank
-MAX_GRAY = 255.0
 
 # Coefficients of gray level and opacity by number of channels: gray, RGB, RGBA. There are no images of 0 or 2 channels.
 _UNUSED = ((0.0,) * 4, (0.0,) * 4)
@@ -61,15 +58,18 @@ class Framing(nn.Module):
             pixels show, each float32 (N, 4): top, left, bottom and right in pixels of the image. The square may extend
             beyond the image. Both are undefined for a blank image.
         """
-        contrast, noise = _subtract_background(_to_gray(image))
+        gray = _to_gray(image)
+        height, width = gray.shape[2], gray.shape[3]
+        sign, level, noise = find_strokes(gray)
+        contrast = sign * gray - enlarge(level, height, width)
         ink = contrast * (contrast > noise).float()  # (N, 1, H, W); torch.where would take twice as long
-        height, width = ink.shape[2], ink.shape[3]
         position = torch.arange(1, height + width + 1, device=ink.device).float()  # where each pixel ends
         start, stop, center = _find_extent(_project(ink), position)
         scale, shift = _find_placement(start, stop, center)
         left, right = _sampling_windows(start, stop, scale, shift)
         weights = _overlap(left, right, position)  # (N, 2, 28, H + W)
-        framed = weights[:, :1, :, :height] @ ink @ weights[:, 1:, :, :width].transpose(2, 3)
+        # Multiplying the large matrix from the right is twice as fast as from the left.
+        framed = weights[:, :1, :, :height] @ (ink @ weights[:, 1:, :, :width].transpose(2, 3))
         # Thin strokes of a large image become faint: normalize the strongest to 1.
         strongest = framed.amax((2, 3), keepdim=True)
         framed, blank = (framed / strongest.clamp(min=1e-6))[:, 0], strongest.flatten() == 0
@@ -84,73 +84,14 @@ def _to_gray(image: Tensor) -> Tensor:
     # By matrix product, because reducing or slicing the last axis takes several times as long.
     mixing = torch.tensor(_MIXING, device=image.device)[channels, :, :channels]  # (2, C)
     pixels = image.reshape(count, -1, channels).float().transpose(1, 2)  # (N, C, HW)
-    gray, opacity = (mixing @ pixels).reshape(-1, 2, height, width).split(1, 1)
+    gray, opacity = (mixing @ pixels).split(1, 1)
     opacity = opacity + torch.tensor(_OPACITY_OFFSET, device=image.device)[channels]
     # Dark strokes get a white background, bright strokes a black one.
-    dark = (gray * opacity).round().sum((2, 3), keepdim=True) < MAX_GRAY / 2 * opacity.sum((2, 3), keepdim=True)
+    dark = gray @ opacity.transpose(1, 2) < MAX_GRAY / 2 * opacity.sum(2, keepdim=True)
     background = MAX_GRAY * dark.float()
     # A third of a level at an opacity of n/255 is never halfway between two integers, so that every runtime rounds to
     # the same level.
-    return ((gray - background) * opacity + background).round()
-
-
-def _subtract_background(gray: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the contrast of each pixel with the background, and the noise level below which it is not ink.
-
-    Args:
-        gray: Gray levels, float32 (N, 1, H, W).
-
-    Returns:
-        The contrast with the background in gray levels, positive for strokes, (N, 1, H, W), and the noise,
-        (N, 1, 1, 1).
-    """
-    border = _sample_border(gray)
-    high, background, low = _quartiles(border)
-    darker = background - gray.amin((2, 3), keepdim=True)
-    brighter = gray.amax((2, 3), keepdim=True) - background
-    sign = 1 - 2 * (darker > brighter).float()  # arithmetic, since torch.where takes as long as three operations
-    contrast = torch.maximum(darker, brighter)
-    noise = _estimate_noise((border - background) * sign, torch.minimum(high - background, background - low), contrast)
-    return (gray - background) * sign, noise
-
-
-def _sample_border(gray: Tensor) -> Tensor:
-    """Return evenly spaced pixels of the top, bottom, left and right edge, (N, 1, 4, 64)."""
-    height, width = gray.shape[2], gray.shape[3]
-    fractions = (torch.arange(BORDER_SAMPLES, device=gray.device) + 0.5) / BORDER_SAMPLES  # exact in float32
-    rows, columns = (fractions * height).long(), (fractions * width).long()
-    ends = torch.tensor([0, 1], device=gray.device)
-    horizontal = gray.index_select(2, ends * (height - 1)).index_select(3, columns)  # (N, 1, 2, 64)
-    vertical = gray.index_select(3, ends * (width - 1)).index_select(2, rows).transpose(2, 3)
-    return torch.cat([horizontal, vertical], 2)
-
-
-def _quartiles(border: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the upper quartile, the median and the lower quartile of the border, each (N, 1, 1, 1).
-
-    The median of the border is the background. In a tight crop, the median of the whole image would be the gray level
-    of the strokes.
-    """
-    # Sorting all samples would take longer and need twice as many operations in the exported graph.
-    largest = border.reshape(-1, 1, 1, 4 * BORDER_SAMPLES).topk(3 * BORDER_SAMPLES).values
-    high, median, low = largest[..., BORDER_SAMPLES - 1 :: BORDER_SAMPLES].split(1, 3)
-    return high, median, low
-
-
-def _estimate_noise(border: Tensor, quartile: Tensor, contrast: Tensor) -> Tensor:
-    """Return the noise level, (N, 1, 1, 1).
-
-    Args:
-        border: Difference of the border from the background, (N, 1, 4, 64).
-        quartile: Distance of the nearer quartile of the border from the background, (N, 1, 1, 1).
-        contrast: Largest difference from the background in the image, (N, 1, 1, 1).
-    """
-    # Contrast at two opposite edges comes from a line or a pattern on the paper; strong contrast comes from a stroke.
-    edges = border.amax(3).reshape(-1, 2, 2, 1)  # the largest of top and bottom, left and right
-    lines = edges.amin(2, keepdim=True).amax(1, keepdim=True)
-    lines = lines * (lines < contrast / 2).float()
-    noise = torch.minimum(torch.maximum(NOISE_QUARTILES * quartile, lines), contrast / 2)
-    return noise + MAX_GRAY * (contrast < MIN_CONTRAST).float()  # an image with hardly any contrast is blank
+    return ((gray - background) * opacity + background).round().reshape(-1, 1, height, width)
 
 
 def _project(ink: Tensor) -> Tensor:

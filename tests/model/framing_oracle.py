@@ -30,7 +30,75 @@ def to_gray(image: np.ndarray) -> np.ndarray:
 
 
 def find_ink(gray: np.ndarray) -> np.ndarray:
-    """Return what differs from the border's median by more than noise or lines on the paper."""
+    """Return what differs from the background by more than noise or lines on the paper."""
+    cells = average_cells(gray)
+    border_sign, border_level, border_noise = inspect_border(gray)
+    difference = cells - average_around(cells)
+    sign = -1 if ((difference / 255) ** 3).sum() < -1e-3 else 1
+    level = dilate(-dilate(-(sign * cells), 5), 5)
+    ring = np.concatenate([level[0], level[-1], level[:, 0], level[:, -1]])
+    is_even = np.ptp(ring) <= 8 and abs(border_level - (ring.max() + ring.min()) / 2) <= 8 and border_sign == sign
+    is_filled = np.ptp(level) >= 0.75 * np.ptp(cells) and abs(difference).max() >= 0.3 * np.ptp(cells)
+    by_border = is_even or is_filled
+    if by_border:
+        sign, level = border_sign, np.full((32, 32), border_level)
+    paper = np.maximum(255 - level if sign > 0 else -level, 24)
+    contrast = np.maximum(sign * cells - level, 0) / paper
+    strokes, was_removed = select_cells(contrast)
+    is_clean = by_border and not was_removed and border_noise == 0
+    kept = np.ones((32, 32)) if is_clean else dilate(strokes, 1)
+    noise = border_noise if by_border else math.floor(contrast.max() / 4 * paper.min() + 1e-3) + 0.5
+    depth = sign * gray - enlarge(np.where(kept > 0, level, 1024), gray.shape)
+    return np.where(depth > noise, depth, 0)
+
+
+def average_cells(gray: np.ndarray) -> np.ndarray:
+    """Return the mean gray level of each of 32 x 32 cells."""
+    height, width = gray.shape
+    rows = [slice(i * height // 32, max((i + 1) * height // 32, i * height // 32 + 1)) for i in range(32)]
+    columns = [slice(i * width // 32, max((i + 1) * width // 32, i * width // 32 + 1)) for i in range(32)]
+    return np.rint([[gray[row, column].mean() for column in columns] for row in rows])
+
+
+def average_around(cells: np.ndarray) -> np.ndarray:
+    """Return the mean of 15 x 15 cells around each cell."""
+    padded = np.pad(cells, 7, constant_values=np.nan)
+    return np.nanmean(np.lib.stride_tricks.sliding_window_view(padded, (15, 15)), (2, 3))
+
+
+def dilate(cells: np.ndarray, radius: int) -> np.ndarray:
+    """Return the maximum of the cells at a distance of up to `radius` along each axis."""
+    padded = np.pad(cells, radius, constant_values=-np.inf)
+    return np.lib.stride_tricks.sliding_window_view(padded, (2 * radius + 1, 2 * radius + 1)).max((2, 3))
+
+
+def select_cells(contrast: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Return the cells with strokes, 0 or 1, without what reaches in from the border, and whether that was removed."""
+    faint = contrast[contrast < contrast.max() / 4]
+    strokes = contrast > max(contrast.max() / 4, 4 * faint.mean() if faint.size else 0)
+    reached = np.zeros((32, 32), bool)
+    for y, x in zip(*np.nonzero(strokes), strict=True):
+        lines = strokes[:y, x], strokes[y:, x], strokes[y, :x], strokes[y, x:]
+        reached[y, x] = any(line.all() for line in lines)
+    reached = (dilate(reached * 1.0, 1) > 0) & strokes
+    is_attached = ((dilate(reached * 1.0, 1) > 0) & strokes & ~reached).any()
+    if is_attached or (strokes & ~reached).sum() < 2:
+        return strokes * 1.0, False
+    return (strokes & ~reached) * 1.0, bool(reached.any())
+
+
+def enlarge(level: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the level of each pixel, interpolated between the centers of the cells in steps of 1/64."""
+    for axis, size in enumerate(shape):
+        position = np.clip(np.rint((np.arange(size) + 0.5) / size * 2048) / 64 - 0.5, 0, 31)
+        lower = np.minimum(np.floor(position).astype(int), 30)
+        fraction = (position - lower).reshape((-1, 1) if axis == 0 else (1, -1))
+        level = (1 - fraction) * level.take(lower, axis) + fraction * level.take(lower + 1, axis)
+    return level
+
+
+def inspect_border(gray: np.ndarray) -> tuple[int, float, float]:
+    """Return the polarity, the level of the background times the polarity, and the noise, as the border shows them."""
     height, width = gray.shape
     samples = [((2 * sample + 1) * height // 128, (2 * sample + 1) * width // 128) for sample in range(64)]
     ys, xs = zip(*samples, strict=True)
@@ -40,14 +108,12 @@ def find_ink(gray: np.ndarray) -> np.ndarray:
     darker, brighter = background - gray.min(), gray.max() - background
     sign = -1 if darker > brighter else 1
     contrast = max(darker, brighter)
-    depth, sides = (gray - background) * sign, (sides - background) * sign
     noise = 9 * min(high - background, background - low)
-    top, bottom, left, right = sides.max(1)
+    top, bottom, left, right = ((sides - background) * sign).max(1)
     lines = max(min(top, bottom), min(left, right))
     if lines < contrast / 2:  # otherwise these are strokes of a tight crop
         noise = max(noise, lines)
-    noise = min(noise, contrast / 2) if contrast >= 16 else 999
-    return np.where(depth > noise, depth, 0)
+    return sign, sign * background, min(noise, contrast / 2) if contrast >= 16 else 999
 
 
 def remove_specks(mass: np.ndarray) -> np.ndarray:
