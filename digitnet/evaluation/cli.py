@@ -76,7 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--robustness",
         action="store_true",
-        help="evaluate on MNIST's test images with 22 corruptions, and on clean pages",
+        help="evaluate on MNIST's test images with 25 corruptions, and on clean pages",
     )
     parser.add_argument("--data-dir", default="data", help="where MNIST is stored or downloaded to (default: data)")
     add_model_options(parser)

@@ -172,7 +172,65 @@ def shaded(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return _write(strokes, paper + rng.normal(0, 0.01, paper.shape), rng)
 
 
+def hard_shadow(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw pages that are partly in a shadow with a sharp, straight edge.
+
+    Args:
+        ink: Framed digits, uint8 (N, 28, 28), bright on black.
+        rng: Source of the random numbers.
+
+    Returns:
+        Grayscale pages, uint8 (N, 160, 160), dark on bright.
+    """
+    strokes, paper = _draw_pages(ink, rng)
+    ys, xs = np.mgrid[:PAGE_SIZE, :PAGE_SIZE]
+    for page in paper:
+        y, x = rng.uniform(0.2, 0.8, 2) * PAGE_SIZE
+        angle = rng.uniform(0, 2 * np.pi)
+        distance = (ys - y) * np.sin(angle) + (xs - x) * np.cos(angle)
+        page *= 1 - np.clip(distance / rng.uniform(0.5, 3) + 0.5, 0, 1) * rng.uniform(0.25, 0.55)
+    return _write(strokes, paper + rng.normal(0, 0.01, paper.shape), rng)
+
+
+def thumb(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw pages with a thumb at a corner.
+
+    Args:
+        ink: Framed digits, uint8 (N, 28, 28), bright on black.
+        rng: Source of the random numbers.
+
+    Returns:
+        Grayscale pages, uint8 (N, 160, 160), dark on bright.
+    """
+    strokes, paper = _draw_pages(ink, rng)
+    ys, xs = np.mgrid[:PAGE_SIZE, :PAGE_SIZE]
+    for page in paper:
+        height, width = rng.uniform(25, 45), rng.uniform(20, 35)
+        skin = np.hypot((ys + rng.uniform(0, 30)) / height, (xs + rng.uniform(0, 8)) / width) < 1
+        page[np.rot90(skin, int(rng.integers(4)))] = rng.uniform(0.3, 0.7)
+    return _write(strokes, paper + rng.normal(0, 0.01, paper.shape), rng)
+
+
+def scanner_edge(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw pages with a black edge at one to four sides, as scanners leave it beside the paper.
+
+    Args:
+        ink: Framed digits, uint8 (N, 28, 28), bright on black.
+        rng: Source of the random numbers.
+
+    Returns:
+        Grayscale pages, uint8 (N, 160, 160), dark on bright.
+    """
+    strokes, paper = _draw_pages(ink, rng)
+    for page in paper:
+        for turn in rng.choice(4, rng.integers(1, 5), replace=False):
+            np.rot90(page, turn)[: rng.integers(2, 7)] = rng.uniform(0, 0.1)
+    return _write(strokes, paper, rng)
+
+
 PAGE_CORRUPTIONS: dict[str, Corruption] = {
     corruption.__name__: corruption
-    for corruption in (clean, specks, ruled, ruled_askew, dark_edge, framed_page, striped, shaded)
+    for corruption in (
+        clean, specks, ruled, ruled_askew, dark_edge, framed_page, striped, shaded, hard_shadow, thumb, scanner_edge
+    )  # fmt: skip
 }
