@@ -16,6 +16,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from digitnet.contract import NUM_CLASSES
 from digitnet.errors import ConfigError, DivergedError
 from digitnet.model.calibration import Calibration
+from digitnet.model.checkpoint import load_model
 from digitnet.model.network import ConvNet
 
 DEFAULT_DROPOUT = 0.25
@@ -38,9 +39,11 @@ class DigitNet(LightningModule):
         weight_decay: Weight decay of AdamW, at least 0.
         dropout: Dropout probability of the default network, at least 0 and below 1. It has no effect on `network`.
         label_smoothing: Fraction of the target that is spread over all digits, at least 0 and below 1.
+        weights: Checkpoint of an earlier training run with whose weights the default network starts, to fine-tune it.
 
     Raises:
         ConfigError: If an argument is out of its range or has no effect, or the network has no parameters to train.
+        CheckpointError: If the checkpoint is missing, damaged or of another network.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class DigitNet(LightningModule):
         weight_decay: float = 1e-2,
         dropout: float = DEFAULT_DROPOUT,
         label_smoothing: float = 0.0,
+        weights: str | None = None,
     ) -> None:
         super().__init__()
         if not 0 < learning_rate < math.inf:
@@ -62,11 +66,16 @@ class DigitNet(LightningModule):
             raise ConfigError(f"model.label_smoothing is {label_smoothing}; it must be 0 or more and below 1")
         if network is not None and dropout != DEFAULT_DROPOUT:
             raise ConfigError(f"model.dropout {dropout} has no effect on model.network: set it in the network itself")
-        self.save_hyperparameters(ignore=["network"] if network is None else ["network", "dropout"])
+        if network is not None and weights is not None:
+            raise ConfigError("model.weights has no effect on model.network: load them into the network itself")
+        # A checkpoint of this run replaces the weights with which it starts.
+        self.save_hyperparameters(ignore=["network", "weights"] if network is None else ["network", "weights", "dropout"])
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.label_smoothing = label_smoothing
         self.network = ConvNet(dropout) if network is None else network
+        if weights is not None:
+            self.network.load_state_dict(load_model(weights).network.state_dict())
         if not any(parameter.requires_grad for parameter in self.network.parameters()):
             raise ConfigError(f"model.network {type(self.network).__name__} has no parameters to train")
         self.calibration = Calibration()

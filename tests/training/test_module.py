@@ -1,11 +1,15 @@
+import shutil
+
 import pytest
 import torch
 from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 
 from digitnet.data import MNISTDataModule
-from digitnet.errors import ConfigError, DivergedError
+from digitnet.errors import CheckpointError, ConfigError, DivergedError
+from digitnet.model.checkpoint import load_model
 from digitnet.training.module import DigitNet, one_cycle, soft_targets
+from tests.conftest import ROOT
 
 
 def test_the_target_of_a_digit_is_one_hot_and_that_of_a_non_digit_uniform():
@@ -106,6 +110,26 @@ def test_dropout_is_refused_with_another_network_and_not_stored_with_it():
         DigitNet(network, dropout=0.4)
     assert "dropout" not in DigitNet(network).hparams
     assert DigitNet(dropout=0.4).hparams["dropout"] == 0.4
+
+
+def test_training_starts_with_given_weights_which_no_later_checkpoint_needs(trainer, data, tmp_path):
+    weights = tmp_path / "weights.ckpt"
+    shutil.copy(ROOT / "checkpoints" / "release" / "digitnet.ckpt", weights)
+    model = DigitNet(weights=str(weights), dropout=0.1)
+    for name, weight in load_model(weights).network.state_dict().items():
+        assert torch.equal(model.network.state_dict()[name], weight), name
+    trainer.fit(model, data)
+    weights.unlink()
+    trainer.save_checkpoint(tmp_path / "trained.ckpt")
+    trained = DigitNet.load_from_checkpoint(tmp_path / "trained.ckpt").network.state_dict()
+    assert all(torch.equal(trained[name], weight) for name, weight in model.network.state_dict().items())
+
+
+def test_weights_that_are_missing_or_of_no_effect_are_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="No checkpoint"):
+        DigitNet(weights=str(tmp_path / "none.ckpt"))
+    with pytest.raises(ConfigError, match=r"model\.weights has no effect on model\.network"):
+        DigitNet(torch.nn.Linear(784, 10), weights="best.ckpt")
 
 
 def test_outputs_that_are_not_finite_end_the_run(trainer, data):
