@@ -228,9 +228,5 @@ def scanner_edge(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return _write(strokes, paper, rng)
 
 
-PAGE_CORRUPTIONS: dict[str, Corruption] = {
-    corruption.__name__: corruption
-    for corruption in (
-        clean, specks, ruled, ruled_askew, dark_edge, framed_page, striped, shaded, hard_shadow, thumb, scanner_edge
-    )  # fmt: skip
-}
+_ALL = (clean, specks, ruled, ruled_askew, dark_edge, framed_page, striped, shaded, hard_shadow, thumb, scanner_edge)
+PAGE_CORRUPTIONS: dict[str, Corruption] = {corruption.__name__: corruption for corruption in _ALL}

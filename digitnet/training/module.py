@@ -69,7 +69,7 @@ class DigitNet(LightningModule):
         if network is not None and weights is not None:
             raise ConfigError("model.weights has no effect on model.network: load them into the network itself")
         # A checkpoint of this run replaces the weights with which it starts.
-        self.save_hyperparameters(ignore=["network", "weights"] if network is None else ["network", "weights", "dropout"])
+        self.save_hyperparameters(ignore=["network", "weights", *([] if network is None else ["dropout"])])
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.label_smoothing = label_smoothing
