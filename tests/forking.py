@@ -80,8 +80,8 @@ class ForkedProcess:
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
         """Return what the process prints until it ends, on both streams."""
-        with ThreadPoolExecutor(2) as readers, self.stdout, self.stderr:
-            printed = [readers.submit(stream.read) for stream in (self.stdout, self.stderr)]
+        with ThreadPoolExecutor(2) as threads, self.stdout, self.stderr:
+            printed = [threads.submit(stream.read) for stream in (self.stdout, self.stderr)]
             try:
                 self.wait(timeout)
             except BaseException:
