@@ -28,6 +28,7 @@ from digitnet.model.framing import Framing
 
 ROOT = Path(__file__).parent.parent
 CORRUPTED = 1000  # number of validation images to which each corruption is applied
+LEARNING_RATE = 0.006  # of a run that starts with random weights
 COVERAGE = 0.95  # the threshold for measuring non-digits accepts this fraction of the dataset "pen"
 VARIANTS = {
     "complete recipe": [],
@@ -125,8 +126,9 @@ def train(options: list[str], epochs: int, data_dir: str, directory: str) -> Pat
         The path of the best checkpoint.
     """
     command = [
-        sys.executable, "train.py", f"--config={ROOT}/checkpoints/release/config.yaml",
-        f"--data.data_dir={Path(data_dir).resolve()}", f"--trainer.default_root_dir={directory}",
+        sys.executable, "train.py", f"--config={ROOT}/checkpoints/release/fine_tuning.yaml",
+        f"--model.learning_rate={LEARNING_RATE}", f"--data.data_dir={Path(data_dir).resolve()}",
+        f"--trainer.default_root_dir={directory}",
         f"--trainer.max_epochs={epochs}", *options,
     ]  # fmt: skip
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=ROOT)

@@ -115,5 +115,5 @@ def test_a_seed_reproduces_its_images(digits):
 
 
 def test_missing_digits_are_refused():
-    with pytest.raises(ConfigError, match=r"data\.altered_digits needs digits among 3, 4, 6, 7, 9"):
+    with pytest.raises(ConfigError, match=r"data\.altered_digits needs digits among 2, 3, 4, 5, 6, 7, 9"):
         draw_altered(torch.zeros(5, 28, 28, dtype=torch.uint8), torch.zeros(5, dtype=torch.int64), 10, seed=0)
