@@ -72,12 +72,13 @@ def test_the_checkpoint_contains_weights_and_hyperparameters_only():
     assert set(checkpoint) == {"state_dict", "hyper_parameters", "pytorch-lightning_version"}
 
 
-def test_the_config_is_accepted_by_train_py_and_names_no_path(monkeypatch):
+def test_the_configs_are_accepted_by_train_py_and_name_no_path(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train.py"])  # Lightning warns if both it and args have options
-    cli = TrainingCLI(["--config", str(RELEASE / "config.yaml")])
+    for name in ("config.yaml", "fine_tuning.yaml"):
+        cli = TrainingCLI(["--config", str(RELEASE / name)])
+        assert cli.config.trainer.default_root_dir == "."
+        assert cli.config.data.data_dir == "data"
     assert dict(cli.model.hparams) == read_checkpoint(RELEASE / "digitnet.ckpt")["hyper_parameters"]
-    assert cli.config.trainer.default_root_dir == "."
-    assert cli.config.data.data_dir == "data"
 
 
 def most_probable_accuracy(predictions):

@@ -12,8 +12,8 @@ from digitnet.errors import ConfigError
 from digitnet.model.framing import Framing
 
 KINDS = {"mirrored": 0.3, "rotated": 0.3, "side by side": 0.25, "above another": 0.15}  # the fraction of each kind
-# A mirrored 0, 1 or 8 is the same digit. A mirrored 2 has a straight foot, which a 5 has not, and a mirrored 5 a straight
-# top, which a 2 has not. From top to bottom, a mirrored 3 is a 3, too, and a mirrored 2 or 5 may be a 5 or a 2.
+# A mirrored 0, 1 or 8 is the same digit. A mirrored 2 has a straight foot, which a 5 has not, and a mirrored 5 has a
+# straight top, which a 2 has not. From top to bottom, a mirrored 3 is a 3, too, and a mirrored 2 or 5 may be a 5 or 2.
 MIRRORED_LEFT_TO_RIGHT = (2, 3, 4, 5, 6, 7, 9)
 MIRRORED_TOP_TO_BOTTOM = (4, 6, 7, 9)
 # A rotated 0 or 8 may be a 0. Written digits are rotated if they are upright, a 6 or a 9 if it leans to the right, so
