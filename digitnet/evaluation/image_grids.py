@@ -1,7 +1,7 @@
 """Image grids of training images and of the most confident mistakes, drawn with Pillow."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +19,8 @@ CELL = 112  # width and height of a cell without its caption, in pixels
 CAPTION = 26  # height of a caption, in pixels
 INDENT = 6  # of a caption, in pixels
 LINE = 12  # distance of the two lines of a caption, in pixels
+TITLE = 24  # height of a row's title, in pixels
+TITLE_FONT = 15  # size, in pixels
 MAGNIFICATION = 3
 MAX_NAME = 17  # characters of a file name that fit in a cell
 BLACK, GRAY, WHITE = 0, 90, 255
@@ -36,6 +38,23 @@ class GridCell(NamedTuple):
     ink: np.ndarray
     caption: str
     name: str = ""
+
+
+class GridRow(NamedTuple):
+    """A row of images.
+
+    Attributes:
+        cells: The images.
+        title: The text above the row, or nothing.
+    """
+
+    cells: Sequence[GridCell]
+    title: str = ""
+
+    @property
+    def height(self) -> int:
+        """Height of the row with its title, in pixels."""
+        return CELL + CAPTION + (TITLE if self.title else 0)
 
 
 def save_samples(ink: np.ndarray, labels: np.ndarray, path: Path) -> None:
@@ -67,6 +86,23 @@ def save_mistakes(predictions: Sequence[LabeledPrediction], path: Path) -> bool:
     return bool(mistakes)
 
 
+def save_mistakes_by_kind(mistakes: Mapping[str, Sequence[LabeledPrediction]], path: Path) -> bool:
+    """Write a PNG image with a row of framed images for each kind.
+
+    Args:
+        mistakes: The labeled predictions of each kind, by the title of its row. The first ten are shown; a kind without
+            any is left out.
+        path: The file to write.
+
+    Returns:
+        Whether there was a mistake; without one, no file is written.
+    """
+    rows = [GridRow(list(map(_describe, group[:COLUMNS])), title) for title, group in mistakes.items() if group]
+    if rows:
+        write_atomically(path, draw_rows(rows))
+    return bool(rows)
+
+
 def _describe(mistake: LabeledPrediction) -> GridCell:
     """Return a framed image with its label, prediction and file name."""
     prediction = mistake.prediction
@@ -84,10 +120,28 @@ def draw_grid(cells: Sequence[GridCell]) -> bytes:
     Returns:
         A grayscale image in the PNG format.
     """
-    rows = -(-len(cells) // COLUMNS)
-    grid = Image.new("L", (min(len(cells), COLUMNS) * CELL, rows * (CELL + CAPTION)), WHITE)
-    for index, cell in enumerate(cells):
-        _draw_cell(grid, index % COLUMNS * CELL, index // COLUMNS * (CELL + CAPTION), cell)
+    return draw_rows([GridRow(cells[start : start + COLUMNS]) for start in range(0, len(cells), COLUMNS)])
+
+
+def draw_rows(rows: Sequence[GridRow]) -> bytes:
+    """Draw rows of captioned images, with dark strokes on white.
+
+    Args:
+        rows: The rows, at least one.
+
+    Returns:
+        A grayscale image in the PNG format.
+    """
+    width = max(len(row.cells) for row in rows) * CELL
+    grid = Image.new("L", (width, sum(row.height for row in rows)), WHITE)
+    bottom = 0
+    for row in rows:
+        bottom += row.height
+        y = bottom - CELL - CAPTION
+        if row.title:
+            ImageDraw.Draw(grid).text((INDENT, y - TITLE), row.title, fill=BLACK, font_size=TITLE_FONT)
+        for column, cell in enumerate(row.cells):
+            _draw_cell(grid, column * CELL, y, cell)
     buffer = io.BytesIO()
     grid.save(buffer, "PNG")
     return buffer.getvalue()

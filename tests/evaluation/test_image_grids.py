@@ -11,9 +11,13 @@ from digitnet.evaluation.image_grids import (
     CELL,
     COLUMNS,
     MAX_MISTAKES,
+    TITLE,
     GridCell,
+    GridRow,
     draw_grid,
+    draw_rows,
     save_mistakes,
+    save_mistakes_by_kind,
     save_samples,
 )
 from digitnet.evaluation.metrics import LabeledPrediction
@@ -53,6 +57,32 @@ def test_each_image_is_below_its_caption():
     assert caption.any()
     assert image.sum() == (3 * 28) ** 2
     assert dark.sum() == caption.sum() + image.sum(), "nothing else is drawn"
+
+
+def test_a_title_is_above_its_row_and_moves_the_rows_below():
+    black, white = GridCell(np.ones((28, 28)), ""), GridCell(np.zeros((28, 28)), "")
+    rows = [GridRow([white]), GridRow([white, black], "zigzag")]
+    dark = np.asarray(Image.open(io.BytesIO(draw_rows(rows)))) < 128
+    assert dark.shape == (2 * (CELL + CAPTION) + TITLE, 2 * CELL)
+    top = CELL + CAPTION
+    title, image = dark[top : top + TITLE], dark[top + TITLE + CAPTION :, CELL:]
+    assert title.any()
+    assert image.sum() == (3 * 28) ** 2
+    assert dark.sum() == title.sum() + image.sum(), "nothing else is drawn"
+
+
+def test_ten_mistakes_of_each_kind_are_in_a_row(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(image_grids, "draw_rows", lambda rows: drawn.append(rows) or draw_rows(rows))
+    mistakes = {"zigzag": [labeled(3, 5)] * 12, "fog": [], "stripe": [labeled(1, None)]}
+    assert save_mistakes_by_kind(mistakes, tmp_path / "kinds.png")
+    (rows,) = drawn
+    assert [(row.title, len(row.cells)) for row in rows] == [("zigzag", COLUMNS), ("stripe", 1)]
+    assert rows[0].cells[0].caption == "3 as 5, 90%"
+    with Image.open(tmp_path / "kinds.png") as image:
+        assert image.size == (COLUMNS * CELL, 2 * (CELL + CAPTION + TITLE))
+    assert not save_mistakes_by_kind({"fog": []}, tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()
 
 
 def test_without_mistakes_no_file_is_written(tmp_path):
