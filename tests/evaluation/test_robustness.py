@@ -16,4 +16,8 @@ def test_each_corruption_is_measured_after_the_original_images():
     assert [result.corruption for result in results] == ["uncorrupted", *CORRUPTIONS, *PAGE_CORRUPTIONS]
     assert (results[0].accuracy, results[0].rejected) == (1, 0)
     assert np.mean([result.accuracy for result in results]) > 0.8
+    for result in results:
+        assert len(result.mistakes) == round((1 - result.accuracy) * len(images))
+        confidences = [mistake.prediction.confidence for mistake in result.mistakes]
+        assert confidences == sorted(confidences, reverse=True)
     assert results == list(measure_robustness(DigitClassifier(), images, labels)), "it is reproducible"
