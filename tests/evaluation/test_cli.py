@@ -55,7 +55,7 @@ def test_evaluate_measures_robustness_with_mnist_only(tiny_mnist, capsys):
         tables.append(capsys.readouterr().out)
     assert tables[0] == tables[1]
     rows = dict(re.findall(r"^ *(\S.*?) {2,}([\d.]+%)", tables[0], re.MULTILINE))
-    assert len(rows) == 1 + 15 + 8 + 2
+    assert len(rows) == 1 + 15 + 11 + 2
     images, labels = read_test_set(tiny_mnist.directory)
     corrupted = CORRUPTIONS["spatter"](images, np.random.default_rng(0))
     correct = [
