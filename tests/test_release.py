@@ -25,7 +25,7 @@ RELEASE = ROOT / "checkpoints" / "release"
 SIZE = 280  # pixels: width and height of the canvas
 LOOK_ALIKES = "BDGIOQSZbgijloqsz"  # without context, they look like 8, 0, 0, 1, ...
 LETTERS = [letter for letter in string.ascii_letters if letter not in LOOK_ALIKES]
-ACCEPTED = "h"  # the letters that the release accepts as digits
+ACCEPTED = "hJ"  # the letters that the release accepts as digits
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_its_accuracy_on_mnist_is_that_of_its_metrics(test_set_predictions, metr
     assert coverage >= 0.99
 
 
-@pytest.mark.xfail(strict=True, reason="the goal is 99.60 %; the release has 99.53 %, see MODEL_CARD.md")
+@pytest.mark.xfail(strict=True, reason="the goal is 99.60 %; the release has 99.54 %, see MODEL_CARD.md")
 def test_it_misclassifies_at_most_40_of_the_test_images(test_set_predictions):
     assert most_probable_accuracy(test_set_predictions) >= 0.996
 
@@ -163,14 +163,7 @@ def classify_bars(classifier, height, widths):
 
 @pytest.mark.parametrize("height", [60, 140, 200, 260])
 def test_a_straight_vertical_stroke_is_a_1(classifier, height):
-    widths = range(1, height // 6)
-    assert classify_bars(classifier, height, widths) == dict.fromkeys(widths, 1)
-
-
-@pytest.mark.xfail(strict=True, reason="the release rejects the widest, see MODEL_CARD.md")
-@pytest.mark.parametrize("height", [60, 140, 200, 260])
-def test_a_wide_straight_vertical_stroke_is_a_1(classifier, height):
-    widths = range(height // 6, height // 5)
+    widths = range(1, height // 5)
     assert classify_bars(classifier, height, widths) == dict.fromkeys(widths, 1)
 
 
@@ -201,5 +194,5 @@ def test_letters_are_rejected(classifier, letter):
 
 def test_the_card_names_the_non_digits_that_are_accepted(classifier):
     scribbles = sum(classifier(draw_scribble(seed)).label is not None for seed in range(40))
-    sentence = f"It accepts {scribbles} of 40 synthetic scribbles and the printed letter {', '.join(ACCEPTED)}."
+    sentence = f"It accepts {scribbles} of 40 synthetic scribbles and the printed letters {' and '.join(ACCEPTED)}."
     assert sentence in " ".join((RELEASE / "MODEL_CARD.md").read_text().split())
