@@ -185,7 +185,7 @@ BAD = {
     "half a control point": (["--data.augment.control_points=1.5"], "Expected a <class 'int'>"),
     "more fractions than images": (
         ["--data.degradation=0.4", "--data.degrade.noise.blurred=0.9"],
-        "blurred + glass + gaussian + shot + impulse of RandomNoise is 1.28; it must be at most 1",
+        "+ impulse + coarse + compressed of RandomNoise is 1.42; it must be at most 1",
     ),
     "a degradation without effect": (["--data.degrade.noise.shot=0.2"], "no effect with data.degradation 0"),
     "an augmentation without effect": (
