@@ -662,9 +662,11 @@ def _one_of(images: Tensor, *fractions: float) -> list[Tensor]:
 
 
 def _change_selected(images: Tensor, selected: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return the images, (N, 1, S, S), with `change` applied to the selected ones only, which are usually few."""
-    index = selected.flatten().nonzero()[:, 0]
-    return images.index_copy(0, index, change(images[index])) if len(index) else images
+    """Return the images, (N, 1, S, S), with `change` applied to the selected ones only.
+
+    It is computed for all of them, because the number of selected images is not known without waiting for a GPU.
+    """
+    return torch.where(selected, change(images), images)
 
 
 def _coordinates(images: Tensor) -> tuple[Tensor, Tensor]:

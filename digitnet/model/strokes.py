@@ -43,7 +43,8 @@ def find_strokes(gray: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     sign = _find_polarity(difference)
     level = _open(sign * cells)
     # The border shows the background unless it differs from the inner part.
-    ring_high, ring_low = (level - _INNER_CELLS).amax((2, 3), True), (level + _INNER_CELLS).amin((2, 3), True)
+    inner = _INNER_CELLS.to(level.device)
+    ring_high, ring_low = (level - inner).amax((2, 3), True), (level + inner).amin((2, 3), True)
     is_even = (ring_high - ring_low <= EVEN) & (abs(border_level - (ring_high + ring_low) / 2) <= EVEN)
     # In a tight crop of a thick digit, it follows the strokes, which have steep edges.
     span = cells.amax((2, 3), True) - cells.amin((2, 3), True)
