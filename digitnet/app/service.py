@@ -17,8 +17,9 @@ from PIL import Image
 
 from digitnet.contract import IMAGE_SIZE
 from digitnet.errors import ImageError, ImageSizeError
+from digitnet.inference.arrays import MAX_PIXELS
 from digitnet.inference.classifier import DigitClassifier, Prediction
-from digitnet.inference.images import MAX_PIXELS, load_image
+from digitnet.inference.images import load_image
 
 MAX_BODY_BYTES = 4_000_000  # of a request; the page reduces photos before it sends them
 # Larger images are reduced before framing, which needs 40 bytes per pixel. The sides have no limit of their own: the

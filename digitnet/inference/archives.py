@@ -15,8 +15,9 @@ from typing import IO
 import numpy as np
 
 from digitnet.errors import ImageError
+from digitnet.inference.arrays import check_size
 from digitnet.inference.chunks import CHUNK_SIZE, IMAGE_SUFFIXES, Chunk, NamedImage
-from digitnet.inference.images import MAX_FILE_BYTES, check_size
+from digitnet.inference.images import MAX_FILE_BYTES
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 ARRAY_SUFFIXES = (".npz", ".npy", "-ubyte", "-ubyte.gz")

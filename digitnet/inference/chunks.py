@@ -7,7 +7,7 @@ import numpy as np
 from digitnet.errors import ImageError
 from digitnet.inference.images import ImageLike
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm", ".avif"}
 CHUNK_SIZE = 256  # maximum number of images in a chunk
 
 NamedImage = tuple[str, ImageLike | ImageError]  # a name, and an image or the error that occurred

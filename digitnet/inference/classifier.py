@@ -3,14 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import onnxruntime as ort
 
 from digitnet.contract import IMAGE_SIZE, INPUT_NAME, NUM_CLASSES, REJECTED
 from digitnet.errors import ConfigError, ImageError, ModelError
-from digitnet.inference.images import ImageLike, batches_by_shape, load_image
+from digitnet.inference.arrays import SupportsArray
+from digitnet.inference.images import (
+    ImageLike,
+    batch_size,
+    batches_by_shape,
+    load_batch,
+    load_image,
+    load_image_or_batch,
+)
 
 MAX_MODEL_BYTES = 64 * 2**20
 OUTPUTS = ("probabilities", "label", "framed")
@@ -114,43 +122,60 @@ class DigitClassifier:
     @overload
     def __call__(self, images: list[ImageLike] | tuple[ImageLike, ...]) -> list[Prediction]: ...
     @overload
+    def __call__(self, images: np.ndarray | SupportsArray) -> Prediction | Any: ...  # a list for a batch
+    @overload
     def __call__(self, images: ImageLike) -> Prediction: ...
     def __call__(self, images: ImageLike | list[ImageLike] | tuple[ImageLike, ...]) -> Prediction | list[Prediction]:
-        """Classify one image or a list of images.
+        """Classify one image or several images.
+
+        An image is a path; a file object or the content of an image file; a PIL image; or an array of NumPy, torch or
+        any library whose arrays have `__array__`: (H, W), (1, H, W) or (H, W, C) with C = 1 (gray), 3 (RGB) or 4
+        (RGBA), of integers from 0 to 255, bool, or floats in [0, 1] or [0, 255]. docs/inputs.md lists all.
 
         Args:
-            images: An image, or a list or tuple of images. An image is a path, the content of an image file, a PIL
-                image, or an array: uint8, bool, or float in [0, 1], of shape (H, W) or (H, W, C) with C = 1 (gray), 3
-                (RGB) or 4 (RGBA).
+            images: An image; a list or tuple of images of any sizes; or an array (N, H, W), (N, H, W, C) or
+                (N, C, H, W), if its shape is unambiguous. `predict_batch` accepts arrays (N, H, W) with any N.
 
         Returns:
-            A prediction, or for a list, a list of predictions in the same order.
+            A prediction, or for a list or a batch, a list of predictions in the same order.
 
         Raises:
-            ImageError: If an image cannot be decoded; for a list, with its index.
+            ImageError: If an image cannot be decoded, or an array is ambiguous; for a list, with its index.
             OSError: If a file cannot be read.
         """
         if isinstance(images, (list, tuple)):
             return self._predict_many([_load_item(index, image) for index, image in enumerate(images)])
-        return self._predict_many([load_image(images)])[0]
+        array = load_image_or_batch(images)
+        return self._predict_batches(array) if array.ndim == 4 else self._predict_batches(array[None])[0]
 
     def _predict_many(self, arrays: Sequence[np.ndarray]) -> list[Prediction]:
         """Return predictions for images of any sizes. Batches take a fifth of the time per image of 28 x 28 pixels."""
         predictions: dict[int, Prediction] = {}
         for indices, batch in batches_by_shape(arrays):
-            predictions.update(zip(indices, self.predict_batch(batch), strict=True))
+            predictions.update(zip(indices, self._predict_batches(batch), strict=True))
         return [predictions[index] for index in range(len(arrays))]
 
-    def predict_batch(self, images: np.ndarray) -> list[Prediction]:
-        """Classify images of one size.
+    def predict_batch(self, images: np.ndarray | SupportsArray) -> list[Prediction]:
+        """Classify images of one size in one array.
 
         Args:
-            images: Uint8 (N, H, W, C) with C = 1, 3 or 4.
+            images: An array of NumPy, torch or another library: (N, H, W) with H and W of at least 8, (N, H, W, C) or
+                (N, C, H, W) with C = 1 (gray), 3 (RGB) or 4 (RGBA), of integers from 0 to 255, bool, or floats in
+                [0, 1] or [0, 255].
 
         Returns:
             N predictions.
+
+        Raises:
+            ImageError: If it is not an array, or its shape or its values are others, ambiguous or empty.
         """
-        return [Prediction.from_outputs(*outputs) for outputs in zip(*self.run(images), strict=True)]
+        return self._predict_batches(load_batch(images))
+
+    def _predict_batches(self, images: np.ndarray) -> list[Prediction]:
+        """Return predictions for images of one size, uint8 (N, H, W, C), of which few are classified at a time."""
+        size = batch_size(images[0])
+        batches = (self.run(images[start : start + size]) for start in range(0, len(images), size))
+        return [Prediction.from_outputs(*outputs) for batch in batches for outputs in zip(*batch, strict=True)]
 
     def run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Classify images of one size and return arrays.

@@ -1,59 +1,112 @@
 """Images of any kind as arrays: decoding with limits, and batches of equal size."""
 
+import importlib.util
 import io
 import os
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from digitnet.errors import ImageError, ImageSizeError
+from digitnet.inference.arrays import (
+    MAX_PIXELS,
+    SupportsArray,
+    arrange,
+    arrange_batch,
+    check_size,
+    reduce_to_8_bits,
+    to_array,
+    to_uint8,
+)
 
-MAX_PIXELS = 25_000_000  # of one image, 100 MB after decoding; checked before decoding
-MAX_SIDE = 16_384  # pixels; framing computes 28 weights for each row and each column
 MAX_FILE_BYTES = 50_000_000  # of one image file
 MAX_BATCH_SIZE = 64  # images that are classified together; more need more memory and are not faster
 MAX_BATCH_BYTES = 2**22  # of images that are classified together
-FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")  # Pillow's others are rare and riskier
+FORMATS = ["PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM"]  # Pillow's others are rare and riskier
+if importlib.util.find_spec("PIL.AvifImagePlugin"):  # Pillow 11.3 and later
+    FORMATS.append("AVIF")
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
 GRAY_16_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 
-ImageLike: TypeAlias = str | Path | bytes | Image.Image | np.ndarray
+
+class SupportsRead(Protocol):
+    """A file object."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to `size` bytes, none at the end of the file."""
+
+
+ImageLike: TypeAlias = (
+    str | os.PathLike | bytes | bytearray | memoryview | SupportsRead | Image.Image | np.ndarray | SupportsArray
+)
 
 
 def load_image(image: ImageLike) -> np.ndarray:
-    """Convert an image to an array.
+    """Convert one image to an array. docs/inputs.md lists what is accepted.
 
     Args:
-        image: A path; the content of an image file; a PIL image; or an array, (H, W) or (H, W, C) with C = 1 (gray), 3
-            (RGB) or 4 (RGBA), that is uint8, bool, or float in [0, 1].
+        image: A path; a file object or the content of an image file; a PIL image; or an array of any library, (H, W),
+            (1, H, W) or (H, W, C) with C = 1 (gray), 3 (RGB) or 4 (RGBA), of integers from 0 to 255, bool, or floats in
+            [0, 1] or [0, 255].
 
     Returns:
         Uint8 (H, W, C) with C = 1, 3 or 4.
 
     Raises:
-        ImageError: If it is not an image, is damaged, or exceeds a limit: 25 million pixels, 16,384 pixels per side, or
-            50 million bytes per file.
+        ImageError: If it is not an image, is damaged or ambiguous, or exceeds a limit: 25 million pixels, 16,384 pixels
+            per side, or 50 million bytes per file.
         OSError: If a file cannot be read.
     """
-    if isinstance(image, np.ndarray):
-        return _check_array(image)
-    if isinstance(image, Image.Image):
-        try:
-            return _from_pil(image, "the image")
-        except (OSError, ValueError) as error:  # a lazily loaded file that is damaged or closed
-            raise error if isinstance(error, ImageError) else ImageError(f"the image: {error}") from error
-    if isinstance(image, (bytes, bytearray, memoryview)):
-        return _decode(image, len(image), "the bytes")
-    if isinstance(image, (str, Path)):
-        if "\0" in str(image):
-            raise ImageError(f"expected a path, got {str(image)!r} with a null character")
-        with open(image, "rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)  # a pipe does not report its size
-            return _decode(content, max(len(content), os.fstat(file.fileno()).st_size), str(image))
-    raise ImageError(f"expected a path, bytes, a PIL image or a NumPy array as image, got a {type(image).__name__}")
+    array = to_array(image) if not isinstance(image, Image.Image) else None
+    if array is None:
+        return _load_file(image)
+    arranged = arrange(array)
+    if arranged.ndim == 4:
+        raise ImageError(f"expected one image, got a batch of shape {array.shape}")
+    return to_uint8(arranged)
+
+
+def load_image_or_batch(image: ImageLike) -> np.ndarray:
+    """Convert one image, or a batch of images in one array, to an array.
+
+    Args:
+        image: An image as in `load_image`; or an array of any library, (N, H, W), (N, H, W, C) or (N, C, H, W), if its
+            shape is unambiguous.
+
+    Returns:
+        Uint8 (H, W, C) for an image, (N, H, W, C) for a batch.
+
+    Raises:
+        ImageError: As in `load_image`.
+        OSError: If a file cannot be read.
+    """
+    array = to_array(image) if not isinstance(image, Image.Image) else None
+    return _load_file(image) if array is None else to_uint8(arrange(array))
+
+
+def load_batch(images: np.ndarray | SupportsArray) -> np.ndarray:
+    """Convert a batch of images in one array.
+
+    Args:
+        images: An array of any library, (N, H, W) with H and W of at least 8, (N, H, W, C) or (N, C, H, W), with values
+            as in `load_image`. Their range is that of the whole batch.
+
+    Returns:
+        Uint8 (N, H, W, C).
+
+    Raises:
+        ImageError: If it is not an array, or its shape or its values are others, ambiguous or empty.
+    """
+    array = to_array(images)
+    if array is None:
+        raise ImageError(
+            f"expected an array of images, got a {type(images).__name__}; pass lists and files to the classifier"
+            " itself: classifier(images)"
+        )
+    return to_uint8(arrange_batch(array))
 
 
 def batches_by_shape(images: Sequence[np.ndarray]) -> Iterator[tuple[list[int], np.ndarray]]:
@@ -87,47 +140,45 @@ def batch_size(image: np.ndarray) -> int:
     return max(1, min(MAX_BATCH_SIZE, MAX_BATCH_BYTES // image.size))
 
 
-def check_size(width: int, height: int, name: str) -> None:
-    """Check the size of an image, which is known before it is decoded.
+def _load_file(image: object) -> np.ndarray:
+    """Return an image that is not an array as uint8 (H, W, C)."""
+    if isinstance(image, Image.Image):
+        try:
+            return _from_pil(image, "the image")
+        except (OSError, ValueError) as error:  # a lazily loaded file that is damaged or closed
+            raise error if isinstance(error, ImageError) else ImageError(f"the image: {error}") from error
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return _decode(image, memoryview(image).nbytes, "the bytes")
+    if isinstance(image, (str, os.PathLike)):
+        name = os.fsdecode(image)
+        if "\0" in name:
+            raise ImageError(f"expected a path, got {name!r} with a null character")
+        with open(image, "rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)  # a pipe does not report its size
+            return _decode(content, max(len(content), os.fstat(file.fileno()).st_size), name)
+    if callable(getattr(image, "read", None)):
+        content = _read_file_object(image)
+        return _decode(content, len(content), "the file object")
+    raise ImageError(
+        f"expected a path, a file object, bytes, a PIL image or an array as image, got a {type(image).__name__}"
+    )
 
-    Args:
-        width: Its width in pixels.
-        height: Its height in pixels.
-        name: The name of the image, for the message.
 
-    Raises:
-        ImageSizeError: If it has too many pixels.
-        ImageError: If it has none.
-    """
-    if width * height == 0:
-        raise ImageError(f"{name}: expected at least one pixel, got {width} x {height}")
-    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
-        raise ImageSizeError(
-            f"{name}: expected at most {MAX_PIXELS:,} pixels, and {MAX_SIDE:,} per side, got {width} x {height}",
-            width * height,
-        )
-
-
-def _check_array(array: np.ndarray) -> np.ndarray:
-    """Return an array as uint8 (H, W, C)."""
-    if isinstance(array, np.ma.MaskedArray):
-        raise ImageError("expected an array without a mask, got a masked array; fill it first: array.filled(0)")
-    array = np.asarray(array)
-    if array.ndim == 2:
-        array = array[:, :, None]
-    if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or 0 in array.shape:
-        raise ImageError(f"expected an array of shape (H, W), or (H, W, C) with C = 1, 3 or 4, got {array.shape}")
-    check_size(array.shape[1], array.shape[0], "an array")
-    if array.dtype == np.uint8:
-        return array
-    if array.dtype == bool:
-        return array.astype(np.uint8) * 255
-    if not np.issubdtype(array.dtype, np.floating):
-        raise ImageError(f"expected an array of uint8, or of float in [0, 1], got {array.dtype}")
-    low, high = array.min(), array.max()
-    if not (low >= 0 and high <= 1):  # also if there is NaN
-        raise ImageError(f"expected a float array with values in [0, 1], got values from {low} to {high}")
-    return np.rint(array * 255).astype(np.uint8)
+def _read_file_object(file: Any) -> bytes:
+    """Return the content of a file object from its start, as Pillow does, and no more than the limit requires."""
+    pieces: list[bytes] = []
+    remaining = MAX_FILE_BYTES + 1
+    try:
+        if (seekable := getattr(file, "seekable", None)) and seekable():
+            file.seek(0)
+        while remaining and (piece := file.read(remaining)):  # a pipe or a socket returns it in pieces
+            if not isinstance(piece, bytes):
+                raise ImageError(f"expected a file opened in binary mode ('rb'), read() gave a {type(piece).__name__}")
+            pieces.append(piece)
+            remaining -= len(piece)
+    except ValueError as error:  # it is closed, or a text file that cannot be decoded
+        raise error if isinstance(error, ImageError) else ImageError(f"the file object: {error}") from error
+    return b"".join(pieces)
 
 
 def _decode(content: bytes | bytearray | memoryview, size: int, name: str) -> np.ndarray:
@@ -140,7 +191,7 @@ def _decode(content: bytes | bytearray | memoryview, size: int, name: str) -> np
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             return _from_pil(image, name)
     except UnidentifiedImageError as error:
-        raise ImageError(f"{name}: not an image in one of the formats {', '.join(FORMATS)}") from error
+        raise ImageError(f"{name}: {_describe_format(content)}") from error
     except ImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -150,6 +201,13 @@ def _decode(content: bytes | bytearray | memoryview, size: int, name: str) -> np
         raise ImageError(f"{name}: damaged, cannot be decoded ({type(error).__name__})") from error
 
 
+def _describe_format(content: bytes | bytearray | memoryview) -> str:
+    """Return why the format of a file is not accepted, and what to do."""
+    if bytes(content[4:8]) == b"ftyp" and bytes(content[8:12]) in HEIF_BRANDS:
+        return "HEIC, which is not decoded; convert it to JPEG, or install pillow-heif and pass the PIL image"
+    return f"not an image in one of the formats {', '.join(FORMATS)}"
+
+
 def _from_pil(image: Image.Image, name: str) -> np.ndarray:
     """Return a PIL image as uint8 (H, W, C)."""
     check_size(image.width, image.height, name)  # known from the header, before a pixel is decoded
@@ -157,23 +215,16 @@ def _from_pil(image: Image.Image, name: str) -> np.ndarray:
     if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
         image = ImageOps.exif_transpose(image)  # a photo has the orientation of the camera
     if image.mode in GRAY_16_BIT_MODES:
-        return _reduce_to_8_bits(np.asarray(image))
+        return reduce_to_8_bits(np.asarray(image))[:, :, None]
     if image.mode == "F":
-        return _check_array(np.asarray(image))
+        try:
+            return to_uint8(np.asarray(image))[:, :, None]
+        except ImageError as error:
+            raise ImageError(f"{name}: {error}") from error
     if image.mode in ("1", "L"):
         return _pixels(image, "L")[:, :, None]
     has_alpha = image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
     return _pixels(image, "RGBA" if has_alpha else "RGB")
-
-
-def _reduce_to_8_bits(pixels: np.ndarray) -> np.ndarray:
-    """Return 16-bit gray levels, (H, W), as uint8 (H, W, 1).
-
-    Cameras and scanners store 10, 12 or 14 bits as 16. The brightest pixel tells how many there are.
-    """
-    pixels = pixels.astype(np.int64).clip(0, 65535)
-    bits = max(int(pixels.max()).bit_length() + 1 & ~1, 8)
-    return (pixels * 255 // (2**bits - 1)).astype(np.uint8)[:, :, None]
 
 
 def _pixels(image: Image.Image, mode: str) -> np.ndarray:
