@@ -15,7 +15,7 @@ from typing import IO
 import numpy as np
 
 from digitnet.errors import ImageError
-from digitnet.inference.arrays import check_size
+from digitnet.inference.arrays import BATCH_SHAPES, arrange_batch, check_size, to_uint8
 from digitnet.inference.chunks import CHUNK_SIZE, IMAGE_SUFFIXES, Chunk, NamedImage
 from digitnet.inference.images import MAX_FILE_BYTES
 
@@ -73,7 +73,8 @@ def read_array(name: str) -> Iterator[Chunk | NamedImage]:
 
     Args:
         name: Path of a .npy file, a .npz file with an array named `images`, or an IDX file (may be compressed with
-            gzip), uint8 (N, H, W) or (N, H, W, C).
+            gzip), (N, H, W), (N, H, W, C) or (N, C, H, W), with values as in `load_batch`. Values of other types than
+            uint8 and bool are read twice, because their range is that of the whole array.
 
     Yields:
         Chunks of images, named "path[index]"; then the path and an ImageError if the rest is damaged.
@@ -131,30 +132,50 @@ def _read_member(tar: tarfile.TarFile, member: tarfile.TarInfo, name: str) -> Na
 
 def _read_array(name: str) -> Iterator[Chunk]:
     """Yield chunks of an array's images."""
+    value_range, start = _find_range(name), 0
+    for values in _read_values(name):
+        images = to_uint8(values[..., None] if values.ndim == 3 else arrange_batch(values), value_range)
+        yield Chunk([f"{name}[{start + index}]" for index in range(len(images))], images)
+        start += len(images)
+
+
+def _find_range(name: str) -> tuple[float, float] | None:
+    """Return the minimum and maximum of an array, or None if its data type tells its range."""
+    low, high = np.inf, -np.inf
+    for values in _read_values(name):
+        if values.dtype in (np.uint8, bool):
+            return None
+        low, high = np.minimum(low, values.min()), np.maximum(high, values.max())  # NaN if there is any
+    return low, high
+
+
+def _read_values(name: str) -> Iterator[np.ndarray]:
+    """Yield parts of an array along its first axis."""
     with _open_array(name) as file:
-        shape = _read_idx_header(file) if "-ubyte" in name.lower() else _read_npy_header(file)
-        count, height, width, channels = _check_shape(shape)
-        size = height * width * channels
+        shape, dtype = _read_idx_header(file) if "-ubyte" in name.lower() else _read_npy_header(file)
+        _check_shape(shape)
+        size = math.prod(shape[1:]) * dtype.itemsize
         step = max(1, min(CHUNK_SIZE, MAX_CHUNK_BYTES // size))
-        for start in range(0, count, step):
-            expected = min(step, count - start)
+        for start in range(0, shape[0], step):
+            expected = min(step, shape[0] - start)
             content = _read_exactly(file, expected * size)
             complete = len(content) // size
-            images = np.frombuffer(content, np.uint8, complete * size).reshape(complete, height, width, channels)
-            yield Chunk([f"{name}[{start + index}]" for index in range(complete)], images)
+            if complete:
+                yield np.frombuffer(content[: complete * size], dtype).reshape(complete, *shape[1:])
             if complete < expected:
-                raise ImageError(f"expected {count:,} images as in its header, got {start + complete:,}")
+                raise ImageError(f"expected {shape[0]:,} images as in its header, got {start + complete:,}")
 
 
-def _check_shape(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """Return the shape of an array of images as (N, H, W, C)."""
-    count, height, width, channels = (*shape, 1, 1, 1, 1)[:4]
-    if len(shape) not in (3, 4) or channels not in (1, 3, 4):
-        raise ImageError(f"expected an array of shape (N, H, W), or (N, H, W, C) with C = 1, 3 or 4, got {shape}")
-    if not count:
+def _check_shape(shape: tuple[int, ...]) -> None:
+    """Raise ImageError if the shape is not that of an array of images, or ambiguous, or exceeds a limit."""
+    if len(shape) not in (3, 4):
+        raise ImageError(f"expected an array of shape {BATCH_SHAPES}, got {shape}")
+    if not shape[0]:
         raise ImageError("no images in this array")
-    check_size(width, height, "its images")
-    return count, height, width, channels
+    if len(shape) == 3:
+        check_size(shape[2], shape[1], "an array")
+    else:
+        arrange_batch(np.broadcast_to(np.uint8(0), shape))  # without the pixels
 
 
 @contextmanager
@@ -183,21 +204,22 @@ def _read_exactly(file: BinaryFile, size: int) -> bytes:
     return b"".join(pieces)
 
 
-def _read_npy_header(file: BinaryFile) -> tuple[int, ...]:
-    """Return the shape of a .npy array."""
+def _read_npy_header(file: BinaryFile) -> tuple[tuple[int, ...], np.dtype]:
+    """Return the shape and the data type of a .npy array."""
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, fortran_order, dtype = read(file)
-    if dtype != np.uint8 or fortran_order:
-        order = " in Fortran order" if fortran_order else ""
-        raise ImageError(f"expected an array of uint8 in C order, got {dtype}{order}")
-    return shape
+    if dtype.kind not in "biuf":
+        raise ImageError(f"expected an array of uint8, other integers, bool or float, got {dtype}")
+    if fortran_order:
+        raise ImageError("expected an array in C order, got one in Fortran order; save np.ascontiguousarray(array)")
+    return shape, dtype
 
 
-def _read_idx_header(file: BinaryFile) -> tuple[int, ...]:
-    """Return the shape of an IDX array, in the format of http://yann.lecun.com/exdb/mnist/."""
+def _read_idx_header(file: BinaryFile) -> tuple[tuple[int, ...], np.dtype]:
+    """Return the shape and the data type of an IDX array, in the format of http://yann.lecun.com/exdb/mnist/."""
     zeros, data_type, axes = struct.unpack(">HBB", file.read(4))
     if zeros or data_type != IDX_UINT8:
         raise ImageError("expected an IDX file of unsigned bytes")
     shape = struct.unpack(f">{axes}I", file.read(4 * axes))
-    return shape if math.prod(shape[1:]) else (0,)
+    return shape if math.prod(shape[1:]) else (0, 1, 1), np.dtype(np.uint8)

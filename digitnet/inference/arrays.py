@@ -109,12 +109,13 @@ def arrange_batch(array: np.ndarray) -> np.ndarray:
     return batch
 
 
-def to_uint8(array: np.ndarray) -> np.ndarray:
+def to_uint8(array: np.ndarray, value_range: tuple[float, float] | None = None) -> np.ndarray:
     """Convert the values of an image or a batch to gray levels from 0 to 255.
 
     Args:
         array: Uint8; bool; other integers from 0 to 255; uint16 of 10, 12, 14 or 16 bits, which its maximum tells; or
             floats, in [0, 1] if none is larger, otherwise in [0, 255].
+        value_range: The minimum and maximum of a larger array that contains this one; by default, of this one.
 
     Returns:
         Uint8 of the same shape.
@@ -130,25 +131,26 @@ def to_uint8(array: np.ndarray) -> np.ndarray:
     if kind not in "iuf":
         hint = DTYPE_HINTS.get(kind, "; convert it, for example with array.astype(np.float32)")
         raise ImageError(f"expected an array of uint8, other integers, bool or float, got {array.dtype}{hint}")
-    low, high = array.min(), array.max()
+    low, high = value_range or (array.min(), array.max())
     if kind == "f":
         return _from_floats(array, float(low), float(high))
     return _from_integers(array, int(low), int(high))
 
 
-def reduce_to_8_bits(pixels: np.ndarray) -> np.ndarray:
+def reduce_to_8_bits(pixels: np.ndarray, high: int) -> np.ndarray:
     """Convert gray levels of more than 8 bits.
 
     Cameras and scanners store 10, 12 or 14 bits as 16. The brightest pixel tells how many there are.
 
     Args:
         pixels: Integers of any shape; those beyond 0 and 65,535 are clipped.
+        high: The largest.
 
     Returns:
         Uint8 of the same shape.
     """
     pixels = pixels.astype(np.int64).clip(0, 2**16 - 1)
-    bits = max(int(pixels.max()).bit_length() + 1 & ~1, 8)
+    bits = min(max(high.bit_length() + 1 & ~1, 8), 16)
     return (pixels * MAX_LEVEL // (2**bits - 1)).astype(np.uint8)
 
 
@@ -205,7 +207,9 @@ def _refuse_shape(array: np.ndarray, expected: str) -> NoReturn:
 def _from_integers(array: np.ndarray, low: int, high: int) -> np.ndarray:
     """Return integers other than uint8 as uint8."""
     if low < 0:
-        raise ImageError(f"expected integers from 0 to {MAX_LEVEL}, got {array.dtype} from {low} to {high}")
+        raise ImageError(
+            f"expected integers from 0 to {MAX_LEVEL}, got {array.dtype} from {low} to {high}; clip them: array.clip(0)"
+        )
     if high == 1:
         raise ImageError(
             f"expected integers from 0 to {MAX_LEVEL}, got {array.dtype} from {low} to 1, which may be a mask; convert"
@@ -214,7 +218,7 @@ def _from_integers(array: np.ndarray, low: int, high: int) -> np.ndarray:
     if high <= MAX_LEVEL:
         return array.astype(np.uint8)
     if array.dtype.itemsize == 2 and high < 2**16 and array.dtype.kind == "u":
-        return reduce_to_8_bits(array)
+        return reduce_to_8_bits(array, high)
     raise ImageError(
         f"expected integers from 0 to {MAX_LEVEL}, got {array.dtype} from {low} to {high}; convert gray levels of 16"
         " bits with array.astype(np.uint16)"

@@ -215,7 +215,8 @@ def _from_pil(image: Image.Image, name: str) -> np.ndarray:
     if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
         image = ImageOps.exif_transpose(image)  # a photo has the orientation of the camera
     if image.mode in GRAY_16_BIT_MODES:
-        return reduce_to_8_bits(np.asarray(image))[:, :, None]
+        levels = np.asarray(image)
+        return reduce_to_8_bits(levels, int(levels.max()))[:, :, None]
     if image.mode == "F":
         try:
             return to_uint8(np.asarray(image))[:, :, None]

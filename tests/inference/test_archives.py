@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from digitnet import DigitClassifier
+from digitnet.inference.archives import read_array
 from digitnet.inference.batch import predict_chunks
 from digitnet.inference.sources import find_chunks
 from tests.conftest import encode_idx
@@ -94,8 +95,9 @@ def test_links_in_a_tar_file_have_a_record(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("shape", "expected"),
     [
-        ((28, 28), "expected an array of shape (N, H, W), or (N, H, W, C) with C = 1, 3 or 4, got (28, 28)"),
+        ((28, 28), "expected an array of shape (N, H, W), (N, H, W, C) or (N, C, H, W) with C = 1 (gray), 3 (RGB)"),
         ((3, 28, 28, 2), "got (3, 28, 28, 2)"),
+        ((3, 1, 28, 1), "got (3, 1, 28, 1), which is (N, H, W, C) or (N, C, H, W)"),
         ((7,), "got (7,)"),
     ],
 )
@@ -121,7 +123,7 @@ def test_an_array_of_images_beyond_the_limits_names_the_limit(tmp_path, shape, e
     with open(tmp_path / "big.npy", "wb") as file:  # the pixels are not needed
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
     assert run(tmp_path / "big.npy") == 1
-    assert capsys.readouterr().err == f"error: {tmp_path}/big.npy: its images: {expected}\n"
+    assert capsys.readouterr().err == f"error: {tmp_path}/big.npy: an array: {expected}\n"
 
 
 def arrays(directory, gray):
@@ -148,3 +150,31 @@ def test_images_in_arrays_and_tar_files_are_classified_as_one_by_one(tmp_path, g
         names = [name for chunk in chunks for name in chunk.names]
         assert names[7] in (f"{path}[7]", f"{path}/a/007.png")
         assert len(set(names)) == 300
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda gray: gray[:, None],
+        lambda gray: gray.astype(np.int64),
+        lambda gray: gray.astype(np.uint16) * 257,
+        lambda gray: (gray / 255).astype(np.float32)[:, None],
+        lambda gray: gray.astype(">f8")[..., None],
+    ],
+    ids=["uint8, channels first", "int64", "uint16", "float32 in [0, 1], channels first", "float64 in [0, 255]"],
+)
+def test_an_array_of_any_type_has_the_predictions_of_uint8(tmp_path, gray, convert):
+    gray = np.concatenate([gray[:256] // 255, gray])  # the first chunk does not tell the range
+    np.save(tmp_path / "a.npy", gray)
+    np.savez_compressed(tmp_path / "b.npz", images=convert(gray))
+    expected, found = [np.concatenate([c.images for c in read_array(str(tmp_path / n))]) for n in ("a.npy", "b.npz")]
+    np.testing.assert_array_equal(found, expected, strict=True)
+
+
+def test_an_array_with_an_uncertain_range_is_an_error(tmp_path, gray, capsys):
+    np.save(tmp_path / "a.npy", (gray / 255 - 0.5) / 0.5)
+    assert run(tmp_path / "a.npy") == 1
+    assert "a.npy: expected floats in [0, 1] or [0, 255], got values from -1 to 1; undo" in capsys.readouterr().err
+    np.save(tmp_path / "a.npy", np.asfortranarray(gray))
+    assert run(tmp_path / "a.npy") == 1
+    assert "save np.ascontiguousarray(array)" in capsys.readouterr().err
