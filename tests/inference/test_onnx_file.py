@@ -1,0 +1,89 @@
+"""The ONNX file in onnxruntime, without DigitClassifier: what docs/inputs.md says about wrong layouts is true."""
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from digitnet.inference.classifier import released_model_path
+from tests.conftest import ROOT
+from tests.images import draw_digit, random_image
+
+GRAY = np.asarray(draw_digit(7, 28).convert("L"))
+OUTPUTS = ["label", "probabilities", "framed", "ink"]
+DOCUMENTED = (ROOT / "docs" / "inputs.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def run():
+    options = ort.SessionOptions()
+    options.log_severity_level = 4  # it logs its errors before it raises them
+    session = ort.InferenceSession(released_model_path(), options, providers=["CPUExecutionProvider"])
+    return lambda image: session.run(OUTPUTS, {"image": np.ascontiguousarray(image)})
+
+
+@pytest.mark.parametrize("channels", [0, 2])
+@pytest.mark.parametrize("count", [1, 3])
+def test_images_of_0_or_2_channels_are_rejected(run, channels, count):
+    image = np.stack([np.stack([GRAY, GRAY], -1)[..., :channels]] * count)
+    label, probabilities, framed, ink = run(image)
+    assert label.tolist() == [-1] * count
+    np.testing.assert_allclose(probabilities, 0.1)
+    assert not framed.any()
+    assert not ink.any()
+
+
+RGB = np.stack([GRAY] * 3, -1)
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        (GRAY[None, None], "indices element out of data bounds, idx=28"),
+        (np.moveaxis(RGB, 2, 0)[None], "indices element out of data bounds, idx=28"),
+        (np.stack([GRAY] * 5, -1)[None], "indices element out of data bounds, idx=5"),
+        (GRAY, "Invalid rank for input: image Got: 2 Expected: 4"),
+        (RGB, "Invalid rank for input: image Got: 3 Expected: 4"),
+        (RGB[None, None], "Invalid rank for input: image Got: 5 Expected: 4"),
+        (
+            (GRAY[None, :, :, None] / 255).astype(np.float32),
+            r"Unexpected input data type\. Actual: \(tensor\(float\)\) , expected: \(tensor\(uint8\)\)",
+        ),
+        (GRAY[None, :, :, None].astype(np.int64), r"Actual: \(tensor\(int64\)\)"),
+        (np.zeros((1, 0, 28, 1), np.uint8), "reshape"),
+        (np.zeros((1, 28, 0, 1), np.uint8), "reshape"),
+    ],
+    ids=lambda value: f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else "",
+)
+def test_another_layout_or_type_is_an_error_of_the_runtime(run, image, expected):
+    with pytest.raises(Exception, match=expected):  # onnxruntime's exceptions have no other common base class
+        run(image)
+
+
+def test_the_documented_errors_are_those_that_the_runtime_raises():
+    for error in (
+        "indices element out of data bounds, idx=28",
+        "Invalid rank for input: image Got: 3 Expected: 4",
+        "Unexpected input data type. Actual: (tensor(float)) , expected: (tensor(uint8))",
+    ):
+        assert f"`{error}`" in DOCUMENTED
+
+
+def test_no_images_give_empty_outputs(run):
+    shapes = [output.shape for output in run(np.zeros((0, 28, 28, 1), np.uint8))]
+    assert shapes == [(0,), (0, 10), (0, 28, 28), (0,)]
+
+
+def test_the_order_of_the_colors_does_not_matter(run):
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        image = random_image(rng, 60)
+        reversed_colors = image[:, :, [2, 1, 0, 3][: image.shape[2]]] if image.shape[2] > 1 else image
+        for output, expected in zip(run(reversed_colors[None]), run(image[None]), strict=True):
+            np.testing.assert_array_equal(output, expected)
+
+
+def test_alpha_in_front_is_taken_for_a_color(run):
+    opacity = 255 - GRAY  # black strokes on a transparent background
+    argb = np.stack([opacity, 0 * GRAY, 0 * GRAY, 0 * GRAY], -1)
+    assert run(argb[None])[0].tolist() == [-1]
+    assert run(argb[..., [1, 2, 3, 0]][None])[0].tolist() == [7]
