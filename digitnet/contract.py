@@ -4,12 +4,35 @@ NUM_CLASSES = 10
 IMAGE_SIZE = 28  # pixels: width and height of a framed digit
 REJECTED = -1  # the label of an image that is blank, or whose confidence is below the threshold
 
+CHANNELS = {1: "gray", 3: "RGB", 4: "RGBA"}
+
+
+def input_doc(
+    batch_size: int | None = None, height: int | None = None, width: int | None = None, channels: int | None = None
+) -> str:
+    """Return the documentation of the input of a file that takes raw images.
+
+    Args:
+        batch_size: Number of images, or None if it is free.
+        height: Height in pixels, or None if it is free.
+        width: Width in pixels, or None if it is free.
+        channels: Number of channels, or None if it is free.
+
+    Returns:
+        The documentation.
+    """
+    shape = f"uint8 [{batch_size or 'N'}, {height or 'H'}, {width or 'W'}, {channels or 'C'}]"
+    count = f"{batch_size or 'N'} image{'s' * (batch_size != 1)}"
+    size = f"of {height} x {width} pixels (height x width)" if height else "of one size, which may be any size"
+    colors = f"{channels} is {CHANNELS[channels]}" if channels else "C is 1 (gray), 3 (RGB) or 4 (RGBA)"
+    return (
+        f"{shape}: {count} {size}. {colors}. Each image shows one digit of any size at any position, dark on light or"
+        " light on dark; transparent pixels count as background."
+    )
+
+
 INPUT_NAME = "image"
-INPUT_DOC = (
-    "uint8 [N, H, W, C]: N images of one size, which may be any size. C is 1 (gray), 3 (RGB) or 4 (RGBA). Each image"
-    " shows one digit of any size at any position, dark on light or light on dark; transparent pixels count as"
-    " background."
-)
+INPUT_DOC = input_doc()
 OUTPUT_DOCS = {
     "probabilities": "float32 [N, 10]: the probability of each digit; 0.1 each if the image is blank.",
     "label": (
@@ -19,6 +42,11 @@ OUTPUT_DOCS = {
     "framed": "float32 [N, 28, 28]: the network's input, framed as MNIST frames its digits; 1 = ink, 0 = background.",
     "ink": "float32 [N]: the mean of `framed`; 0 if the image is blank.",
 }
+
+# The variant without framing takes ink and has these outputs.
+INK_NAME = "ink"
+INK_DOC = "float32 [N, 1, 28, 28]: ink, framed as MNIST frames its digits; 1 = ink, 0 = background."
+NETWORK_OUTPUTS = ("probabilities", "label")
 
 # Two further files explain a prediction: framing alone, from the same input, and the network alone, from framed digits.
 FRAMING_DOCS = {

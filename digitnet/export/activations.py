@@ -22,7 +22,7 @@ from digitnet.console import OptionParser, log_to_stderr, one_line_errors
 from digitnet.contract import ACTIVATION_DOCS, FRAMED_DOC, FRAMED_NAME, FRAMING_DOCS, IMAGE_SIZE, INPUT_DOC, INPUT_NAME
 from digitnet.errors import ExportError
 from digitnet.export.cli import add_model_options
-from digitnet.export.graph import ExportedModel, Weights, store_weights, to_onnx
+from digitnet.export.graph import ExportedNetwork, Weights, store_weights, to_onnx
 from digitnet.export.verify import sample_images, with_stored_weights
 from digitnet.files import write_atomically
 from digitnet.model.checkpoint import TrainedModel, load_model
@@ -41,7 +41,7 @@ class Activations(nn.Module):
         exported: The computation of the exported file, whose network has the calibrated logits as output.
     """
 
-    def __init__(self, exported: ExportedModel) -> None:
+    def __init__(self, exported: ExportedNetwork) -> None:
         super().__init__()
         self.network = exported.network
 
@@ -101,7 +101,7 @@ def build_activations(model: TrainedModel, checkpoint: Path, weights: Weights = 
         ExportError: If onnxruntime's outputs differ from those of torch.
     """
     example = torch.zeros(2, IMAGE_SIZE, IMAGE_SIZE)
-    proto = to_onnx(Activations(ExportedModel(model)), example, FRAMED_NAME, ["N", None, None], ACTIVATION_DOCS)
+    proto = to_onnx(Activations(ExportedNetwork(model)), example, FRAMED_NAME, ["N", None, None], ACTIVATION_DOCS)
     store_weights(proto, weights)
     digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     _document(proto, "The network of digitnet with its activations.", FRAMED_DOC, ACTIVATION_DOCS, digest)

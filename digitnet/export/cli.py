@@ -7,11 +7,16 @@ from typing import get_args
 import onnx
 
 from digitnet.console import OptionParser, log_to_stderr, one_line_errors
+from digitnet.contract import CHANNELS
 from digitnet.data.mnist import fetch_mnist
-from digitnet.export.graph import Weights, add_metadata, build_onnx
+from digitnet.errors import ConfigError
+from digitnet.export.graph import FREE_SIZES, Weights, add_metadata, build_onnx
+from digitnet.export.variant import MAX_OPSET, MIN_OPSET, MIN_OPSET_OF_FREE_SIZES, OPSET, Variant
 from digitnet.export.verify import network_accuracy, verify, with_stored_weights
 from digitnet.files import write_atomically
 from digitnet.model.checkpoint import TrainedModel, load_model
+
+MAX_SIZE = 8000  # of images and batches; the sums of framing are exact up to this size
 
 
 @one_line_errors()
@@ -23,11 +28,12 @@ def main(args: list[str] | None = None) -> None:
     """
     log_to_stderr()
     options = build_parser().parse_args(args)
+    variant = variant_from_options(options)
     model = load_model(options.checkpoint)
     fetch_mnist(options.data_dir)
-    graph = build_onnx(model, options.weights)
-    document(graph, model, options.checkpoint, options.data_dir)
-    save(verify(graph, model, options.data_dir), options.output)
+    graph = build_onnx(model, options.weights, variant)
+    document(graph, model, options.checkpoint, options.data_dir, variant)
+    save(verify(graph, model, options.data_dir, variant), options.output)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -40,6 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="digitnet export", description="Exports a checkpoint as one ONNX file that takes raw images of any size."
     )
     add_model_options(parser, default_weights="float32")
+    add_variant_options(parser)
     parser.add_argument(
         "--output",
         type=Path,
@@ -75,7 +82,68 @@ def add_model_options(parser: argparse.ArgumentParser, default_weights: Weights)
     )
 
 
-def document(graph: onnx.ModelProto, model: TrainedModel, checkpoint: Path, data_dir: str) -> None:
+def add_variant_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which inputs the exported file takes, for runtimes that cannot load the default file.
+
+    Args:
+        parser: The parser of a command that exports a checkpoint.
+    """
+    group = parser.add_argument_group("variants", "inputs for runtimes that cannot load a file that takes any image")
+    group.add_argument(
+        "--input-size", type=_size, nargs=2, metavar=("H", "W"), help="take images of this height and width in pixels"
+    )
+    group.add_argument(
+        "--channels", type=int, choices=list(CHANNELS), help="take gray (1), RGB (3) or RGBA (4) images only"
+    )
+    group.add_argument("--batch-size", type=_size, metavar="N", help="take exactly N images at a time")
+    group.add_argument(
+        "--network-only", action="store_true", help="take framed digits, float32 [N, 1, 28, 28], instead of images"
+    )
+    group.add_argument(
+        "--opset",
+        type=int,
+        choices=range(MIN_OPSET, MAX_OPSET + 1),
+        default=OPSET,
+        metavar="VERSION",
+        help=f"version of the ONNX operators, {MIN_OPSET} to {MAX_OPSET} (default: %(default)s); below"
+        f" {MIN_OPSET_OF_FREE_SIZES} only with --input-size and --channels, or --network-only",
+    )
+
+
+def _size(text: str) -> int:
+    """Return a size given as an option."""
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_SIZE:
+        raise argparse.ArgumentTypeError(f"expected an integer from 1 to {MAX_SIZE:,}, got {text!r}")
+    return int(text)
+
+
+def variant_from_options(options: argparse.Namespace) -> Variant:
+    """Return the variant that the options describe.
+
+    Args:
+        options: The options that `add_variant_options` adds.
+
+    Returns:
+        The variant.
+
+    Raises:
+        ConfigError: If the options contradict each other.
+    """
+    if options.network_only and (options.input_size or options.channels):
+        raise ConfigError("expected --network-only without --input-size and --channels: its input is 28 x 28 ink")
+    is_free = not (options.network_only or (options.input_size and options.channels))
+    if is_free and options.opset < MIN_OPSET_OF_FREE_SIZES:
+        raise ConfigError(
+            f"expected an opset of at least {MIN_OPSET_OF_FREE_SIZES} for free sizes, got {options.opset}; add"
+            " --input-size and --channels, or --network-only"
+        )
+    height, width = options.input_size or (None, None)
+    return Variant(options.batch_size, height, width, options.channels, options.network_only, options.opset)
+
+
+def document(
+    graph: onnx.ModelProto, model: TrainedModel, checkpoint: Path, data_dir: str, variant: Variant = FREE_SIZES
+) -> None:
     """Measure the accuracy of the stored weights in torch, and add it and the documentation to the graph.
 
     Args:
@@ -83,9 +151,10 @@ def document(graph: onnx.ModelProto, model: TrainedModel, checkpoint: Path, data
         model: The model that it was exported from.
         checkpoint: The checkpoint of that model.
         data_dir: The directory with MNIST/raw.
+        variant: Which inputs the file takes.
     """
-    accuracy = network_accuracy(with_stored_weights(model, graph).network, data_dir)
-    add_metadata(graph, model, checkpoint, accuracy)
+    accuracy = network_accuracy(with_stored_weights(model, graph, variant).network, data_dir)
+    add_metadata(graph, model, checkpoint, accuracy, variant)
 
 
 def save(content: bytes, path: Path) -> None:

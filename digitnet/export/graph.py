@@ -1,6 +1,7 @@
 """The ONNX graph: framing, network and calibration in one file that takes raw images.
 
-Opset 18 and IR version 9 are read by onnxruntime 1.17 and later, including its builds for Node and browsers.
+Opset 18 and IR version 9 are read by onnxruntime 1.17 and later, including its builds for Node and browsers. Variants
+for other runtimes have fixed sizes, another opset, or no framing.
 """
 
 import hashlib
@@ -10,25 +11,28 @@ from typing import Literal
 
 import numpy as np
 import onnx
+import onnxscript.optimizer
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper, version_converter
 from torch import Tensor, nn
 
 from digitnet import __version__
-from digitnet.contract import INPUT_DOC, INPUT_NAME, NUM_CLASSES, OUTPUT_DOCS, REJECTED
+from digitnet.contract import NUM_CLASSES, REJECTED
+from digitnet.export.variant import OPSET, Variant
 from digitnet.model.checkpoint import TrainedModel
 from digitnet.model.framing import Framing
 
-IR_VERSION = 9
-OPSET = 18  # the newest that all supported runtimes read, and the oldest that torch exports
+IR_VERSION = 9  # of OPSET
+MAX_CONSTANT_SIZE = 2**22  # numbers; larger constants are computed at each inference
 MIN_THRESHOLD = 0.11  # above the probabilities of a blank image, which are 0.1
 MIN_STORED_SIZE = 2048  # numbers; smaller tensors stay float32: they are 1 % of the weights and the most sensitive
+FREE_SIZES = Variant()
 
 Weights = Literal["float32", "float16", "int8"]
 
 
-class ExportedModel(nn.Module):
-    """The computation of the exported file, in torch.
+class ExportedNetwork(nn.Module):
+    """The computation of the exported file without framing, in torch.
 
     Args:
         model: The trained network and its calibration.
@@ -36,13 +40,50 @@ class ExportedModel(nn.Module):
 
     def __init__(self, model: TrainedModel) -> None:
         super().__init__()
-        self.framing = Framing()
         self.network = model.network.fused()
         for parameter in self.network[-1].parameters():  # temperature scaling as part of the last layer
             parameter.data /= model.calibration.temperature
         self.threshold = max(model.calibration.threshold.item(), MIN_THRESHOLD)
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, ink: Tensor) -> tuple[Tensor, ...]:
+        """Return the outputs of the file without framing.
+
+        Args:
+            ink: Float32 (N, 1, 28, 28), see `digitnet.contract.INK_DOC`.
+
+        Returns:
+            Probabilities and label, see `digitnet.contract.OUTPUT_DOCS`.
+        """
+        return self.classify(ink)
+
+    def classify(self, ink: Tensor) -> tuple[Tensor, Tensor]:
+        """Return probabilities and labels.
+
+        Args:
+            ink: Float32 (N, 1, 28, 28).
+
+        Returns:
+            Probabilities, float32 (N, 10), and labels, int32 (N,).
+        """
+        visible = (ink.amax((2, 3)) > 0).float()  # (N, 1)
+        probabilities = (self.network(ink) * visible).softmax(1)  # 0.1 each if blank
+        rejected = probabilities.amax(1) < self.threshold
+        # int32, because JavaScript receives int64 as BigInt.
+        return probabilities, torch.where(rejected, REJECTED, probabilities.argmax(1).to(torch.int32))
+
+
+class ExportedModel(ExportedNetwork):
+    """The computation of the exported file, in torch.
+
+    Args:
+        model: The trained network and its calibration.
+    """
+
+    def __init__(self, model: TrainedModel) -> None:
+        super().__init__(model)
+        self.framing = Framing()
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Return the outputs of the file.
 
         Args:
@@ -51,27 +92,39 @@ class ExportedModel(nn.Module):
         Returns:
             Probabilities, label, framed image and ink, see `digitnet.contract.OUTPUT_DOCS`.
         """
-        framed, blank = self.framing(image)
-        visible = 1 - blank.float()[:, None]
-        probabilities = (self.network(framed[:, None]) * visible).softmax(1)  # 0.1 each if blank
-        rejected = probabilities.amax(1) < self.threshold
-        # int32, because JavaScript receives int64 as BigInt.
-        label = torch.where(rejected, REJECTED, probabilities.argmax(1)).to(torch.int32)
+        framed, _ = self.framing(image)
+        probabilities, label = self.classify(framed[:, None])
         return probabilities, label, framed, framed.mean((1, 2))
 
 
-def build_onnx(model: TrainedModel, weights: Weights = "float32") -> onnx.ModelProto:
-    """Export a model with dynamic batch and image sizes.
+def exported_module(model: TrainedModel, variant: Variant = FREE_SIZES) -> ExportedNetwork:
+    """Return the computation of a variant of the exported file, in torch.
+
+    Args:
+        model: The trained network and its calibration.
+        variant: The variant.
+
+    Returns:
+        The module, in evaluation mode.
+    """
+    return (ExportedNetwork(model) if variant.network_only else ExportedModel(model)).eval()
+
+
+def build_onnx(model: TrainedModel, weights: Weights = "float32", variant: Variant = FREE_SIZES) -> onnx.ModelProto:
+    """Export a model.
 
     Args:
         model: The trained network and its calibration.
         weights: Data type in which the large weights are stored; see `store_weights`.
+        variant: Which inputs the file takes; by default, raw images of any number, size and channels.
 
     Returns:
         The ONNX model, without metadata.
     """
-    example = torch.zeros(2, 30, 31, 4, dtype=torch.uint8)
-    proto = to_onnx(ExportedModel(model), example, INPUT_NAME, ["N", "H", "W", "C"], OUTPUT_DOCS)
+    names = [size if isinstance(size, str) else None for size in variant.dimensions]
+    module = exported_module(model, variant)
+    proto = to_onnx(module, variant.example(), variant.input_name, names, variant.outputs)
+    proto = convert_opset(proto, variant.opset)
     store_weights(proto, weights)
     return proto
 
@@ -105,8 +158,12 @@ def to_onnx(
         verbose=False,
     )
     assert program is not None
+    onnxscript.optimizer.optimize(
+        program.model, input_size_limit=MAX_CONSTANT_SIZE, output_size_limit=MAX_CONSTANT_SIZE
+    )
     proto = program.model_proto
     _remove_traces(proto)
+    _remove_attributes(proto)
     proto.ir_version = IR_VERSION
     proto.producer_name, proto.producer_version = "digitnet", __version__
     proto.graph.name = "digitnet"
@@ -122,12 +179,40 @@ def _remove_traces(proto: onnx.ModelProto) -> None:
     del proto.graph.value_info[:]
 
 
+def _remove_attributes(proto: onnx.ModelProto) -> None:
+    """Remove attributes without effect, which some runtimes do not know: no axes and no constant shapes are empty."""
+    constants = {tensor.name for tensor in proto.graph.initializer}
+    for node in proto.graph.node:
+        if node.op_type.startswith("Reduce") or (node.op_type == "Reshape" and node.input[1] in constants):
+            kept = [entry for entry in node.attribute if entry.name not in ("noop_with_empty_axes", "allowzero")]
+            del node.attribute[:]
+            node.attribute.extend(kept)
+
+
 def _name_dimensions(proto: onnx.ModelProto, names: Mapping[str, Sequence[str | None]]) -> None:
     """Name the dynamic dimensions of inputs and outputs."""
     for value in [*proto.graph.input, *proto.graph.output]:
         for dimension, name in zip(value.type.tensor_type.shape.dim, names[value.name], strict=False):
             if name:
                 dimension.dim_param = name
+
+
+def convert_opset(proto: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+    """Convert a model to another version of the ONNX operators.
+
+    Args:
+        proto: The ONNX model in OPSET.
+        opset: The version, from 13 to 22; from 15 if sizes are free.
+
+    Returns:
+        The converted model, with the oldest IR version for this opset.
+    """
+    if opset == OPSET:
+        return proto
+    converted = version_converter.convert_version(proto, max(opset, 14))
+    converted.opset_import[0].version = opset  # the converter does not reach 13, where our operators are those of 14
+    converted.ir_version = helper.find_min_ir_version_for(converted.opset_import)
+    return converted
 
 
 def store_weights(proto: onnx.ModelProto, weights: Weights) -> None:
@@ -175,7 +260,13 @@ def _store_int8(graph: onnx.GraphProto, name: str, values: np.ndarray) -> list[o
     ]
 
 
-def add_metadata(proto: onnx.ModelProto, model: TrainedModel, checkpoint: Path, test_accuracy: float) -> None:
+def add_metadata(
+    proto: onnx.ModelProto,
+    model: TrainedModel,
+    checkpoint: Path,
+    test_accuracy: float,
+    variant: Variant = FREE_SIZES,
+) -> None:
     """Add documentation and metadata, in place.
 
     Args:
@@ -183,12 +274,13 @@ def add_metadata(proto: onnx.ModelProto, model: TrainedModel, checkpoint: Path, 
         model: The model that it was exported from.
         checkpoint: The checkpoint of that model, whose SHA-256 is stored.
         test_accuracy: Accuracy on MNIST's test images, in [0, 1]; rejected images count by their most probable digit.
+        variant: Which inputs the file takes.
     """
     graph = proto.graph
-    graph.input[0].doc_string = INPUT_DOC
+    graph.input[0].doc_string = variant.input_doc
     for output in graph.output:
-        output.doc_string = OUTPUT_DOCS[output.name]
-    proto.doc_string = "Classifies a handwritten digit in an image of any size."
+        output.doc_string = variant.outputs[output.name]
+    proto.doc_string = variant.description
     helper.set_model_props(
         proto,
         {
@@ -200,7 +292,7 @@ def add_metadata(proto: onnx.ModelProto, model: TrainedModel, checkpoint: Path, 
             "threshold": f"{ExportedModel(model).threshold:.4f}",  # of the largest probability
             "temperature": f"{model.calibration.temperature.item():.4f}",  # by which the logits are divided
             "classes": ",".join(map(str, range(NUM_CLASSES))),
-            "input": INPUT_DOC,
+            "input": variant.input_doc,
             "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
         },
     )

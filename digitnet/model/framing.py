@@ -7,7 +7,6 @@ brightest pixel is 254 or 255.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from digitnet.contract import IMAGE_SIZE
@@ -84,8 +83,9 @@ def _to_gray(image: Tensor) -> Tensor:
     # By matrix product, because reducing or slicing the last axis takes several times as long.
     mixing = torch.tensor(_MIXING, device=image.device)[channels, :, :channels]  # (2, C)
     pixels = image.reshape(count, -1, channels).float().transpose(1, 2)  # (N, C, HW)
-    gray, opacity = (mixing @ pixels).split(1, 1)
-    opacity = opacity + torch.tensor(_OPACITY_OFFSET, device=image.device)[channels]
+    mixed = mixing @ pixels
+    gray = mixed[:, :1]  # Split and Pad, by which torch exports its functions of these names, need opset 18
+    opacity = mixed[:, 1:] + torch.tensor(_OPACITY_OFFSET, device=image.device)[channels]
     # Dark strokes get a white background, bright strokes a black one.
     dark = gray @ opacity.transpose(1, 2) < MAX_GRAY / 2 * opacity.sum(2, keepdim=True)
     background = MAX_GRAY * dark.float()
@@ -135,7 +135,8 @@ def _find_extent(mass: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor
 
 def _remove_specks(mass: Tensor, position: Tensor) -> Tensor:
     """Return the mass, (N, 2, L), without up to 1/32 of the ink that a wide gap separates from the rest at each end."""
-    sums = F.pad(mass, (MIN_GAP, 0)).cumsum(2)
+    padding = mass[:, :, :1] * torch.zeros(MIN_GAP, device=mass.device)
+    sums = torch.cat([padding, mass], 2).cumsum(2)
     before = sums[:, :, MIN_GAP:]
     gap = before == sums[:, :, : position.shape[0]]  # this position and those before it have no ink
     total = mass.sum(2, keepdim=True)

@@ -192,7 +192,9 @@ def _quartiles(border: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """
     # Sorting all samples would take longer and need twice as many operations in the exported graph.
     largest = border.reshape(-1, 1, 1, 4 * BORDER_SAMPLES).topk(3 * BORDER_SAMPLES).values
-    high, median, low = largest[..., BORDER_SAMPLES - 1 :: BORDER_SAMPLES].split(1, 3)
+    # By slices, because the operator for splitting a tensor cannot be converted to older versions of ONNX.
+    counts = (BORDER_SAMPLES, 2 * BORDER_SAMPLES, 3 * BORDER_SAMPLES)
+    high, median, low = (largest[..., count - 1 : count] for count in counts)
     return high, median, low
 
 

@@ -1,10 +1,26 @@
-"""Fixtures that export a network with random weights."""
+"""Fixtures that export the released network, or one with random weights."""
 
 import pytest
 import torch
 
 import export
+from digitnet.export.graph import build_onnx
+from digitnet.model.checkpoint import load_model
 from digitnet.training.module import DigitNet
+from tests.conftest import ROOT
+
+RELEASED_CHECKPOINT = ROOT / "checkpoints" / "release" / "digitnet.ckpt"
+
+
+@pytest.fixture(scope="session")
+def released_model():
+    return load_model(RELEASED_CHECKPOINT)
+
+
+@pytest.fixture(scope="session")
+def default_proto(released_model):
+    """The released model, exported with the default options; tests must not change it."""
+    return build_onnx(released_model)
 
 
 @pytest.fixture(scope="session")

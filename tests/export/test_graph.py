@@ -9,7 +9,6 @@ import torch
 from digitnet.contract import OUTPUT_DOCS
 from digitnet.export.graph import ExportedModel
 from digitnet.export.verify import sample_images
-from digitnet.model.checkpoint import load_model
 
 pytestmark = pytest.mark.slow  # each export takes seconds
 
@@ -38,9 +37,13 @@ def test_the_file_is_small_complete_and_documented(run, checkpoint, weights, max
     assert [output.name for output in proto.graph.output] == list(OUTPUT_DOCS)
 
 
-def test_it_agrees_with_torch_at_any_batch_size_and_image_size(run, checkpoint):
-    session = ort.InferenceSession(run(), providers=["CPUExecutionProvider"])
-    reference = ExportedModel(load_model(checkpoint)).eval()
+@pytest.fixture(scope="module")
+def session(default_proto):
+    return ort.InferenceSession(default_proto.SerializeToString(), providers=["CPUExecutionProvider"])
+
+
+def test_it_agrees_with_torch_at_any_batch_size_and_image_size(session, released_model):
+    reference = ExportedModel(released_model).eval()
     for batch in (1, 2, 7):
         for image in sample_images(batch, seed=100 + batch):
             with torch.inference_mode():
@@ -51,15 +54,13 @@ def test_it_agrees_with_torch_at_any_batch_size_and_image_size(run, checkpoint):
                 np.testing.assert_allclose(theirs, ours, rtol=0, atol=0 if name == "label" else 1e-5)
 
 
-def test_the_caller_may_ask_for_the_label_alone(run):
-    session = ort.InferenceSession(run(), providers=["CPUExecutionProvider"])
+def test_the_caller_may_ask_for_the_label_alone(session):
     (label,) = session.run(["label"], {"image": np.full((3, 9, 8, 1), 77, np.uint8)})
     assert label.dtype == np.int32
     assert label.tolist() == [-1, -1, -1], "blank"
 
 
-def test_a_blank_image_has_even_probabilities_and_no_ink(run):
-    session = ort.InferenceSession(run(), providers=["CPUExecutionProvider"])
+def test_a_blank_image_has_even_probabilities_and_no_ink(session):
     probabilities, _, framed, ink = session.run(None, {"image": np.zeros((1, 20, 30, 4), np.uint8)})
     assert probabilities == pytest.approx(np.full((1, 10), 0.1))
     assert not framed.any()
