@@ -84,7 +84,7 @@ def _to_gray(image: Tensor) -> Tensor:
     mixing = torch.tensor(_MIXING, device=image.device)[channels, :, :channels]  # (2, C)
     pixels = image.reshape(count, -1, channels).float().transpose(1, 2)  # (N, C, HW)
     mixed = mixing @ pixels
-    gray = mixed[:, :1]  # Split and Pad, by which torch exports its functions of these names, need opset 18
+    gray = mixed[:, :1]  # by slices, since torch exports other functions as operators of opset 18
     opacity = mixed[:, 1:] + torch.tensor(_OPACITY_OFFSET, device=image.device)[channels]
     # Dark strokes get a white background, bright strokes a black one.
     dark = gray @ opacity.transpose(1, 2) < MAX_GRAY / 2 * opacity.sum(2, keepdim=True)
