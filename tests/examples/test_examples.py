@@ -93,7 +93,8 @@ def npm_install(directory: Path) -> None:
     for program in ("node", "npm"):
         if not shutil.which(program):
             pytest.skip(f"needs {program}: apt-get install nodejs npm")
-    pinned = json.loads((directory / "package.json").read_text())["dependencies"]
+    manifest = json.loads((directory / "package.json").read_text())
+    pinned = manifest["dependencies"] | manifest.get("devDependencies", {})
     if all(installed_version(directory, package) == version for package, version in pinned.items()):
         return
     command = ["npm", "install", "--no-audit", "--no-fund", "--fetch-retries=1", "--fetch-timeout=60000"]
@@ -273,9 +274,16 @@ def test_the_browser_example_loads_another_model_and_reports_a_missing_one(pages
     pages.errors.clear()
 
 
-@pytest.mark.parametrize("directory", ["node", "browser"])
+@pytest.mark.parametrize("directory", ["node", "browser", "vite"])
 def test_the_examples_pin_exact_versions_and_name_no_registry(directory):
     manifest = json.loads((EXAMPLES / directory / "package.json").read_text())
-    assert all(version.replace(".", "").isdigit() for version in manifest["dependencies"].values())
+    pinned = manifest["dependencies"] | manifest.get("devDependencies", {})
+    installed_by_demo = json.loads((ROOT / "demo" / "package.json").read_text())
+    assert all(version.replace(".", "").isdigit() for version in pinned.values())
+    assert (
+        pinned["onnxruntime-web"]
+        == json.loads((ROOT / "demo" / "package.json").read_text())["dependencies"]["onnxruntime-web"]
+    )
+    assert pinned["onnxruntime-web"] == installed_by_demo["dependencies"]["onnxruntime-web"]
     assert "package-lock=false" in (EXAMPLES / directory / ".npmrc").read_text()
     assert not (EXAMPLES / directory / "package-lock.json").exists()
