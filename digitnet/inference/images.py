@@ -29,6 +29,7 @@ FORMATS = ["PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM"]  # Pillow's other
 if importlib.util.find_spec("PIL.AvifImagePlugin"):  # Pillow 11.3 and later
     FORMATS.append("AVIF")
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
+TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 GRAY_16_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 
 
@@ -205,6 +206,8 @@ def _describe_format(content: bytes | bytearray | memoryview) -> str:
     """Return why the format of a file is not accepted, and what to do."""
     if bytes(content[4:8]) == b"ftyp" and bytes(content[8:12]) in HEIF_BRANDS:
         return "HEIC, which is not decoded; convert it to JPEG, or install pillow-heif and pass the PIL image"
+    if bytes(content[:4]) in TIFF_SIGNATURES:
+        return "a TIFF that is damaged or not decoded; save it in gray or RGB with 8 or 16 bits, or in gray as float32"
     return f"not an image in one of the formats {', '.join(FORMATS)}"
 
 

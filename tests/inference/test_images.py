@@ -14,13 +14,15 @@ from PIL import Image, features
 
 from digitnet import DigitClassifier, ImageError
 from digitnet.inference.arrays import MAX_PIXELS
-from digitnet.inference.images import MAX_FILE_BYTES, load_image
+from digitnet.inference.images import FORMATS, MAX_FILE_BYTES, load_image
 from tests.conftest import ROOT
 from tests.images import draw_digit, encode_image
 
 HEIC = bytes.fromhex("0000001c6674797068656963000000006d6966316865696300000000")  # its first box
 
-needs_avif = pytest.mark.skipif(not features.check("avif"), reason="needs Pillow 11.3 or later: pip install -U pillow")
+needs_avif = pytest.mark.skipif(
+    "AVIF" not in FORMATS or not features.check("avif"), reason="needs Pillow 11.3 or later: pip install -U pillow"
+)
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +39,14 @@ def bomb_png(width: int, height: int) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
     rows = zlib.compress(bytes((width // 8 + 1) * height), 9)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def tiff_of_64_bits() -> bytes:
+    """The header of a TIFF of a kind that Pillow does not decode."""
+    bits_per_sample = struct.Struct("<HHII")  # tag, type, count, value
+    content = encode_image(draw_digit().convert("L"), "TIFF")
+    assert bits_per_sample.pack(258, 3, 1, 8) in content
+    return content.replace(bits_per_sample.pack(258, 3, 1, 8), bits_per_sample.pack(258, 3, 1, 64))
 
 
 def variants() -> dict[str, bytes]:
@@ -80,6 +90,7 @@ def test_every_common_type_of_image_is_decoded(classifier, kind):
         (b"# a text file named .png", "not an image"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image"),
         (HEIC, "HEIC, which is not decoded; convert it to JPEG, or install pillow-heif and pass the PIL image"),
+        (tiff_of_64_bits(), "a TIFF that is damaged or not decoded; save it in gray or RGB with 8 or 16 bits"),
         (encode_image(Image.fromarray(np.full((9, 9), np.nan, np.float32)), "TIFF"), "nan"),
         (encode_image(draw_digit(), "PNG")[:400], "damaged"),
         (encode_image(draw_digit(), "JPEG")[:700], "damaged"),
@@ -87,7 +98,19 @@ def test_every_common_type_of_image_is_decoded(classifier, kind):
         (bomb_png(12000, 12000), "at most 25,000,000"),
         (bytes(60_000_000), "at most 50,000,000 bytes, got 60,000,000"),
     ],
-    ids=["empty", "text", "svg", "HEIC", "TIFF of NaN", "half a PNG", "half a JPEG", "large", "bomb", "huge"],
+    ids=[
+        "empty",
+        "text",
+        "svg",
+        "HEIC",
+        "TIFF of 64 bits",
+        "TIFF of NaN",
+        "half a PNG",
+        "half a JPEG",
+        "large",
+        "bomb",
+        "huge",
+    ],
 )
 def test_a_file_that_is_not_a_usable_image_is_refused_with_the_reason(classifier, content, expected, tmp_path):
     with pytest.raises(ImageError, match=expected):
