@@ -67,9 +67,13 @@ class ExportedNetwork(nn.Module):
         """
         visible = (ink.amax((2, 3)) > 0).float()  # (N, 1)
         probabilities = (self.network(ink) * visible).softmax(1)  # 0.1 each if blank
-        rejected = probabilities.amax(1) < self.threshold
-        # int32, because JavaScript receives int64 as BigInt.
-        return probabilities, torch.where(rejected, REJECTED, probabilities.argmax(1).to(torch.int32))
+        # Without ArgMax and Where, which OpenCV's older engine evaluates incorrectly; of equal ones, the first counts.
+        order = torch.arange(NUM_CLASSES, 0, -1, device=ink.device).float()
+        is_largest = (probabilities >= probabilities.amax(1, keepdim=True)).float()
+        digit = NUM_CLASSES - (order * is_largest).amax(1)
+        accepted = (probabilities.amax(1) >= self.threshold).float()
+        label = (digit - REJECTED) * accepted + REJECTED
+        return probabilities, label.to(torch.int32)  # not int64, which JavaScript receives as BigInt
 
 
 class ExportedModel(ExportedNetwork):
