@@ -35,22 +35,24 @@ def test_images_of_2_channels_are_rejected(run, count):
     assert_rejected(run(np.stack([np.stack([GRAY, GRAY], -1)] * count)), count)
 
 
-def test_images_of_no_channels_are_rejected_or_an_error(run):
+def outputs_or_none(run, image):
+    """Return the outputs, or None if the runtime says that the input is empty, as onnxruntime 1.17 does."""
     try:
-        outputs = run(np.zeros((3, 28, 28, 0), np.uint8))
-    except Exception as error:  # in onnxruntime 1.17
-        assert "cannot be reshaped" in str(error)
-    else:
+        return run(image)
+    except Exception as error:
+        if "cannot be reshaped" not in str(error):
+            raise
+    return None
+
+
+def test_images_of_no_channels_are_rejected_or_an_error(run):
+    if outputs := outputs_or_none(run, np.zeros((3, 28, 28, 0), np.uint8)):
         assert_rejected(outputs, 3)
 
 
 def test_no_images_give_empty_outputs_or_an_error(run):
-    try:
-        shapes = [output.shape for output in run(np.zeros((0, 28, 28, 1), np.uint8))]
-    except Exception as error:  # in onnxruntime 1.17
-        assert "cannot be reshaped" in str(error)
-    else:
-        assert shapes == [(0,), (0, 10), (0, 28, 28), (0,)]
+    if outputs := outputs_or_none(run, np.zeros((0, 28, 28, 1), np.uint8)):
+        assert [output.shape for output in outputs] == [(0,), (0, 10), (0, 28, 28), (0,)]
 
 
 RGB = np.stack([GRAY] * 3, -1)
