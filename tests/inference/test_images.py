@@ -15,6 +15,7 @@ from PIL import Image, features
 from digitnet import DigitClassifier, ImageError
 from digitnet.inference.arrays import MAX_PIXELS
 from digitnet.inference.images import FORMATS, MAX_FILE_BYTES, load_image
+from digitnet.inference.sources import find_chunks
 from tests.conftest import ROOT
 from tests.images import draw_digit, encode_image
 
@@ -199,8 +200,10 @@ def test_no_more_of_a_file_is_read_than_the_limit(monkeypatch, tmp_path):
 
 
 @needs_avif
-def test_an_avif_file_is_decoded_within_the_limits(classifier):
-    assert classifier(encode_image(draw_digit(), "AVIF")).label == 7
+def test_an_avif_file_is_decoded_within_the_limits(classifier, tmp_path):
+    draw_digit().save(tmp_path / "seven.avif")
+    assert [chunk.names for chunk in find_chunks([str(tmp_path)])] == [[str(tmp_path / "seven.avif")]]
+    assert classifier(tmp_path / "seven.avif").label == 7
     exif = Image.Exif()
     exif[0x0112] = 6
     assert classifier(encode_image(draw_digit().rotate(90), "AVIF", exif=exif)).label == 7
