@@ -5,11 +5,11 @@ BIN := .venv/bin
 # Options for train.py: make train ARGS="--trainer.max_epochs 20"
 ARGS ?=
 
-.PHONY: help setup train export app demo test test-fast check bench
+.PHONY: help setup train export app demo test test-fast check bench release-files
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: .venv/installed ## create .venv with all dependencies (2 to 5 minutes, 6 GB)
 
@@ -18,6 +18,9 @@ train: .venv/installed ## download MNIST, train, test, write checkpoints/ and re
 
 export: .venv/installed ## export checkpoints/best.ckpt to checkpoints/digitnet.onnx
 	$(BIN)/python export.py $(ARGS)
+
+release-files: .venv/installed ## export the variants in checkpoints/release/ and write their SHA-256 sums (two minutes)
+	$(BIN)/python -m digitnet.export.release $(ARGS)
 
 app: .venv/installed ## open the sketchpad in a browser
 	$(BIN)/python app.py $(ARGS)

@@ -15,6 +15,7 @@ from digitnet import DigitClassifier
 from digitnet.data.mnist import read_test_set
 from digitnet.evaluation.corruptions import CORRUPTIONS
 from digitnet.evaluation.metrics import LabeledPrediction, calibration_error
+from digitnet.export.release import SUMS, VARIANTS, sums
 from digitnet.export.verify import sample_images, with_stored_weights
 from digitnet.model.checkpoint import load_model, read_checkpoint
 from digitnet.training.cli import TrainingCLI
@@ -55,6 +56,14 @@ def test_the_file_was_exported_from_the_released_checkpoint():
     model = load_model(RELEASE / "digitnet.ckpt")
     assert metadata["threshold"] == f"{model.calibration.threshold.item():.4f}"
     assert metadata["temperature"] == f"{model.calibration.temperature.item():.4f}"
+
+
+def test_the_sums_are_those_of_the_files_and_the_variants_are_of_the_released_checkpoint():
+    assert (RELEASE / SUMS).read_text() == sums(RELEASE), "run `make release-files`"
+    digest = hashlib.sha256((RELEASE / "digitnet.ckpt").read_bytes()).hexdigest()
+    for name in VARIANTS:
+        metadata = {entry.key: entry.value for entry in onnx.load(RELEASE / name).metadata_props}
+        assert metadata["checkpoint_sha256"] == digest, "run `make release-files`"
 
 
 def test_the_file_predicts_as_the_checkpoint_does(classifier):

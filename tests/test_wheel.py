@@ -95,7 +95,10 @@ def full_command(wheel, tmp_path_factory) -> Path:
 
 def test_the_wheel_contains_the_released_model_and_no_tests(wheel):
     names = zipfile.ZipFile(wheel).namelist()
-    models = {f"digitnet/release/{name}.onnx" for name in ("digitnet", "digitnet.activations", "framing")}
+    models = {
+        f"digitnet/release/{name}.onnx"
+        for name in ("digitnet", "digitnet-28", "digitnet-280", "digitnet.activations", "framing")
+    }
     assert models | {"digitnet/data/glyphs.json"} <= set(names)
     assert any(name.startswith("digitnet/app/static/") for name in names)
     assert not [name for name in names if name.startswith(("tests", "examples", "benchmarks", "data"))]

@@ -8,7 +8,7 @@ from typing import Any, overload
 import numpy as np
 import onnxruntime as ort
 
-from digitnet.contract import IMAGE_SIZE, INPUT_NAME, NUM_CLASSES, REJECTED
+from digitnet.contract import IMAGE_SIZE, INK_NAME, INPUT_NAME, NETWORK_OUTPUTS, NUM_CLASSES, REJECTED
 from digitnet.errors import ConfigError, ImageError, ModelError
 from digitnet.inference.arrays import SupportsArray
 from digitnet.inference.images import (
@@ -19,10 +19,12 @@ from digitnet.inference.images import (
     load_image,
     load_image_or_batch,
 )
+from digitnet.inference.model_input import ModelInput, load_ink
 
 MAX_MODEL_BYTES = 64 * 2**20
 OUTPUTS = ("probabilities", "label", "framed")
-INPUT_TYPE = "tensor(uint8)"
+INPUT_TYPES = ({INPUT_NAME: "tensor(uint8)"}, {INK_NAME: "tensor(float)"})
+EXAMPLE_SHAPES = ((1, 3, 4, 1), (2, 30, 20, 4))  # of images that every model must classify, if its sizes are free
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no single truth value to compare by
@@ -71,7 +73,10 @@ class DigitClassifier:
     Attributes:
         path: Path of the ONNX file.
         content: The bytes of the ONNX file.
-        metadata: The metadata of the ONNX file, for example its "version" and "threshold".
+        metadata: The metadata of the ONNX file, for example its "version" and "threshold"; "input" describes what it
+            takes.
+        input_shape: The sizes of the input that the file takes, (N, H, W, C), each None if it is free; or
+            (N, 1, 28, 28) if it is the network alone, which takes ink.
 
     Raises:
         ConfigError: If `threads` is not a positive integer.
@@ -109,7 +114,9 @@ class DigitClassifier:
         except Exception as error:  # onnxruntime's exceptions have no other common base class
             reason = str(error).strip().splitlines()[0][:200]
             raise ModelError(f"{self.path} is damaged or not an ONNX model ({reason})") from error
-        self._check_contract()
+        self._input = self._check_names()
+        self._check_outputs()
+        self.input_shape = self._input.shape
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
 
     def __getstate__(self) -> tuple[Path, bytes, int]:
@@ -143,10 +150,23 @@ class DigitClassifier:
             ImageError: If an image cannot be decoded, or an array is ambiguous; for a list, with its index.
             OSError: If a file cannot be read.
         """
+        if self._input.takes_ink:
+            return self._predict_ink(images)
         if isinstance(images, (list, tuple)):
             return self._predict_many([_load_item(index, image) for index, image in enumerate(images)])
         array = load_image_or_batch(images)
         return self._predict_batches(array) if array.ndim == 4 else self._predict_batches(array[None])[0]
+
+    def _predict_ink(self, ink: object) -> Prediction | list[Prediction]:
+        """Return the prediction for framed ink, or a list of predictions for a list or a batch."""
+        if isinstance(ink, (list, tuple)):
+            return [self._predict_arrays(load_ink(item))[0] for item in ink]
+        predictions = self._predict_arrays(load_ink(ink))
+        return predictions if getattr(ink, "ndim", 2) == 4 else predictions[0]
+
+    def _predict_arrays(self, images: np.ndarray) -> list[Prediction]:
+        """Return predictions for inputs of the file, which are classified together."""
+        return [Prediction.from_outputs(*outputs) for outputs in zip(*self.run(images), strict=True)]
 
     def _predict_many(self, arrays: Sequence[np.ndarray]) -> list[Prediction]:
         """Return predictions for images of any sizes. Batches take a fifth of the time per image of 28 x 28 pixels."""
@@ -169,42 +189,60 @@ class DigitClassifier:
         Raises:
             ImageError: If it is not an array, or its shape or its values are others, ambiguous or empty.
         """
+        if self._input.takes_ink:
+            return self._predict_arrays(load_ink(images))
         return self._predict_batches(load_batch(images))
 
     def _predict_batches(self, images: np.ndarray) -> list[Prediction]:
         """Return predictions for images of one size, uint8 (N, H, W, C), of which few are classified at a time."""
         size = batch_size(images[0])
-        batches = (self.run(images[start : start + size]) for start in range(0, len(images), size))
-        return [Prediction.from_outputs(*outputs) for batch in batches for outputs in zip(*batch, strict=True)]
+        batches = (images[start : start + size] for start in range(0, len(images), size))
+        return [prediction for batch in batches for prediction in self._predict_arrays(batch)]
 
     def run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Classify images of one size and return arrays.
 
         Args:
-            images: Uint8 (N, H, W, C) with C = 1, 3 or 4.
+            images: Uint8 (N, H, W, C) with C = 1, 3 or 4; or ink, float32 (N, 1, 28, 28), if the file is the network
+                alone.
 
         Returns:
             Probabilities, float32 (N, 10); labels, int32 (N,), -1 if rejected; framed images, float32 (N, 28, 28).
-        """
-        probabilities, labels, framed = self._session.run(list(OUTPUTS), {INPUT_NAME: images}, run_options(images))
-        return probabilities, labels, framed
 
-    def _check_contract(self) -> None:
-        """Raise ModelError unless the model has the inputs and outputs of a digitnet model."""
-        inputs = {entry.name: entry.type for entry in self._session.get_inputs()}
+        Raises:
+            ImageError: If the file takes images of another size or with other channels, or ink.
+        """
+        return self._input.run(self._run, self._input.adapt(images))
+
+    def _run(self, inputs: np.ndarray) -> list[np.ndarray]:
+        """Run the file on one batch."""
+        outputs = OUTPUTS[:2] if self._input.takes_ink else OUTPUTS
+        return self._session.run(list(outputs), {self._input.name: inputs}, run_options(inputs))
+
+    def _check_names(self) -> ModelInput:
+        """Return the input of the model, or raise ModelError unless it has the names of a digitnet model."""
+        entries = self._session.get_inputs()
+        inputs = {entry.name: entry.type for entry in entries}
         outputs = {entry.name for entry in self._session.get_outputs()}
-        if inputs != {INPUT_NAME: INPUT_TYPE} or not outputs >= set(OUTPUTS):
-            raise ModelError(
-                f"expected a model with input {{'{INPUT_NAME}': '{INPUT_TYPE}'}} and outputs {sorted(OUTPUTS)}, got"
-                f" {self.path} with input {inputs} and outputs {sorted(outputs)}"
-            )
-        for shape in ((1, 3, 4, 1), (2, 30, 20, 4)):  # the names may match by chance
+        for expected, names in ((INPUT_TYPES[0], OUTPUTS), (INPUT_TYPES[1], NETWORK_OUTPUTS)):
+            if inputs == expected and outputs >= set(names):
+                sizes = [size if isinstance(size, int) else None for size in entries[0].shape]  # free ones have names
+                return ModelInput(entries[0].name, tuple(sizes))
+        raise ModelError(
+            f"expected a model with input {INPUT_TYPES[0]} and outputs {sorted(OUTPUTS)}, or {INPUT_TYPES[1]} and"
+            f" {sorted(NETWORK_OUTPUTS)}, got {self.path} with input {inputs} and outputs {sorted(outputs)}"
+        )
+
+    def _check_outputs(self) -> None:
+        """Raise ModelError unless the model computes outputs of the right types and shapes."""
+        for shape in EXAMPLE_SHAPES:  # the names may match by chance
             try:
-                probabilities, label, framed = self.run(np.zeros(shape, np.uint8))
+                example = self._input.example(shape)
+                probabilities, label, framed = self._input.run(self._run, example)
                 types = [(output.dtype.name, output.shape) for output in (probabilities, label, framed)]
             except Exception as error:  # onnxruntime's own
                 raise ModelError(f"{self.path} is not a digitnet model: it cannot classify images {shape}") from error
-            count = shape[0]
+            count = len(example)
             expected = [("float32", (count, NUM_CLASSES)), ("int32", (count,))]
             expected.append(("float32", (count, IMAGE_SIZE, IMAGE_SIZE)))
             if types != expected or not np.isfinite(probabilities).all():

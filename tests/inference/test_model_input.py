@@ -1,0 +1,154 @@
+"""The classifier with the variants of the released model: what they take, and what they refuse."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import external_data_helper, helper, numpy_helper
+
+from digitnet import DigitClassifier, ImageError, ModelError
+from digitnet.inference import classifier as classifier_module
+from tests.conftest import ROOT
+from tests.images import draw_digit
+
+RELEASE = ROOT / "checkpoints" / "release"
+FILES = ["digitnet.onnx", "digitnet-28.onnx", "digitnet-280.onnx"]
+
+
+@pytest.fixture(scope="module")
+def full():
+    return DigitClassifier()
+
+
+@pytest.fixture(scope="module")
+def network():
+    return DigitClassifier(RELEASE / "digitnet-28.onnx")
+
+
+@pytest.fixture(scope="module")
+def fixed():
+    return DigitClassifier(RELEASE / "digitnet-280.onnx")
+
+
+def digits() -> list[np.ndarray]:
+    """Return images of 280 x 280 pixels, gray, RGB and RGBA, of which one is blank."""
+    gray = [np.asarray(draw_digit(digit, 280).convert("L").resize((280, 280))) for digit in (1, 7, 7)]
+    rgba = np.dstack([gray[1]] * 3 + [np.full((280, 280), 255, np.uint8)])
+    return [gray[0], np.dstack([gray[1]] * 3), rgba, np.full((280, 280), 90, np.uint8)]
+
+
+def assert_same(predictions, expected):
+    assert [one.label for one in predictions] == [one.label for one in expected]
+    for ours, theirs in zip(predictions, expected, strict=True):
+        np.testing.assert_allclose(ours.probabilities, theirs.probabilities, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(ours.framed, theirs.framed, rtol=0, atol=1e-5)
+
+
+def test_a_file_of_fixed_size_predicts_what_the_full_file_predicts_also_for_several_images(full, fixed):
+    assert fixed.input_shape == (1, 280, 280, 4)
+    assert_same(fixed(digits()), full(digits()))
+    assert [one.label for one in fixed(digits())] == [1, 7, 7, None]
+
+
+def test_the_network_predicts_what_the_full_file_predicts_for_its_framed_digits(full, network):
+    assert network.input_shape == (None, 1, 28, 28)
+    expected = full(digits())
+    framed = [prediction.framed for prediction in expected]
+    assert_same(network(framed), expected)
+    assert_same(network(np.stack(framed)[:, None]), expected)
+    assert_same([network(framed[0].astype(np.float64))], expected[:1])
+    assert_same(network.predict_batch(np.stack(framed)[:, None]), expected)
+
+
+def test_the_full_file_states_that_all_sizes_are_free(full):
+    assert full.input_shape == (None, None, None, None)
+
+
+def test_a_fixed_batch_is_filled(tmp_path, full):
+    proto = onnx.load(RELEASE / "digitnet-28.onnx")
+    for value in [*proto.graph.input, *proto.graph.output]:
+        value.type.tensor_type.shape.dim[0].dim_value = 4
+    onnx.save(proto, tmp_path / "four.onnx")
+    expected = full(digits() + digits()[:2])
+    assert_same(DigitClassifier(tmp_path / "four.onnx")([one.framed for one in expected][:1]), expected[:1])
+    together = np.stack([one.framed for one in expected])[:, None]
+    assert_same(DigitClassifier(tmp_path / "four.onnx")(together), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "expected"),
+    [
+        ("digitnet-280.onnx", np.zeros((50, 40), np.uint8), "280 x 280 pixels (height x width), got 50 x 40; resize"),
+        ("digitnet-28.onnx", draw_digit(), "expected ink, a float array (28, 28) or (N, 1, 28, 28) in [0, 1], got a"),
+        ("digitnet-28.onnx", "some.png", "got a str; frame the digit as docs/framing.md describes, or use digitnet."),
+        ("digitnet-28.onnx", np.zeros((28, 28), np.uint8), "got uint8 (28, 28)"),
+        ("digitnet-28.onnx", np.zeros((2, 3, 28, 28)), "got float64 (2, 3, 28, 28)"),
+        ("digitnet-28.onnx", np.full((28, 28), np.nan), "got values from nan to nan"),
+        ("digitnet-28.onnx", np.full((28, 28), 255.0), "got values from 255.0 to 255.0"),
+    ],
+)
+def test_an_input_that_the_file_does_not_take_gets_one_line(name, image, expected):
+    with pytest.raises(ImageError) as caught:
+        DigitClassifier(RELEASE / name)(image)
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_run_refuses_images_for_the_network(network):
+    with pytest.raises(ImageError, match=r"got uint8 \(2, 28, 28, 1\); frame the digit as"):
+        network.run(np.zeros((2, 28, 28, 1), np.uint8))
+
+
+def truncate(proto):
+    return proto.SerializeToString()[:-1000]
+
+
+def refer_to_a_file(proto):
+    tensor = proto.graph.initializer[-1]
+    external_data_helper.set_external_data(tensor, location="/etc/passwd")
+    tensor.ClearField("raw_data")
+    return proto.SerializeToString()
+
+
+def add_custom_operator(proto):
+    proto.graph.node[-1].op_type, proto.graph.node[-1].domain = "Special", "com.example"
+    proto.opset_import.append(helper.make_opsetid("com.example", 1))
+    return proto.SerializeToString()
+
+
+def compute_other_shapes(proto):
+    for value in proto.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    name = proto.graph.output[0].name
+    (node,) = [node for node in proto.graph.node if name in node.output]
+    node.output[0] = "before"
+    proto.graph.initializer.append(numpy_helper.from_array(np.array([-1]), "flat"))
+    proto.graph.node.append(helper.make_node("Reshape", ["before", "flat"], [name]))
+    users = [other for other in proto.graph.node if name in other.input]
+    for user in users:
+        user.input[list(user.input).index(name)] = "before"
+    return proto.SerializeToString()
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (truncate, "damaged or not an ONNX model"),
+        (refer_to_a_file, "damaged or not an ONNX model"),
+        (add_custom_operator, "damaged or not an ONNX model"),
+        (compute_other_shapes, "is not a digitnet model"),
+    ],
+)
+def test_a_changed_file_of_each_variant_is_refused_in_one_line(tmp_path, capfd, name, change, expected):
+    (tmp_path / "changed.onnx").write_bytes(change(onnx.load(RELEASE / name)))
+    with pytest.raises(ModelError, match=expected) as caught:
+        DigitClassifier(tmp_path / "changed.onnx")
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_above_the_limit_is_refused(monkeypatch, name):
+    monkeypatch.setattr(classifier_module, "MAX_MODEL_BYTES", 400_000)
+    with pytest.raises(ModelError, match=f"expected a model of at most 400,000 bytes, got .*{name} of"):
+        DigitClassifier(RELEASE / name)
