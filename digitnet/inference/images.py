@@ -172,7 +172,7 @@ def _read_file_object(file: Any) -> bytes:
     try:
         if (seekable := getattr(file, "seekable", None)) and seekable():
             file.seek(0)
-        while remaining and (piece := file.read(remaining)):  # a pipe or a socket returns it in pieces
+        while remaining > 0 and (piece := file.read(remaining)):  # a pipe or a socket returns it in pieces
             if not isinstance(piece, bytes):
                 raise ImageError(f"expected a file opened in binary mode ('rb'), read() gave a {type(piece).__name__}")
             pieces.append(piece)
