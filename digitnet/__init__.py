@@ -18,6 +18,7 @@ from digitnet.errors import (
     WorkerError,
 )
 from digitnet.inference.classifier import DigitClassifier, Prediction
+from digitnet.numbers.number import Digit, Number
 
 __version__ = "0.2.0"
 
@@ -25,12 +26,14 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "DatasetError",
+    "Digit",
     "DigitClassifier",
     "DigitnetError",
     "DivergedError",
     "ExportError",
     "ImageError",
     "ModelError",
+    "Number",
     "Prediction",
     "RankLostError",
     "RegressionError",

@@ -1,4 +1,4 @@
-"""The `digitnet` command, which runs one of six commands, each defined in the `cli` module of its package."""
+"""The `digitnet` command, which runs one of seven commands, each defined in the `cli` module of its package."""
 
 import argparse
 import importlib
@@ -13,6 +13,7 @@ COMMANDS = {  # the module whose `main` runs the command, and what the command d
     "export": ("digitnet.export.cli", "export a checkpoint as one ONNX file"),
     "app": ("digitnet.app.cli", "open the sketchpad in a browser"),
     "predict": ("digitnet.inference.cli", "classify images"),
+    "read": ("digitnet.inference.read_cli", "read whole numbers in images"),
     "evaluate": ("digitnet.evaluation.cli", "measure the accuracy on labeled images"),
 }
 

@@ -20,8 +20,10 @@ from digitnet.inference.images import (
     load_image_or_batch,
 )
 from digitnet.inference.model_input import ModelInput, load_ink
+from digitnet.numbers.number import Number, find_numbers
 
 MAX_MODEL_BYTES = 64 * 2**20
+NOTHING = Number("", [], 1.0, (0, 0, 0, 0))
 OUTPUTS = ("probabilities", "label", "framed")
 INPUT_TYPES = ({INPUT_NAME: "tensor(uint8)"}, {INK_NAME: "tensor(float)"})
 EXAMPLE_SHAPES = ((1, 3, 4, 1), (2, 30, 20, 4))  # of images that every model must classify, if its sizes are free
@@ -214,6 +216,37 @@ class DigitClassifier:
         """
         return self._input.run(self._run, self._input.adapt(images))
 
+    def read_number(self, image: ImageLike) -> Number:
+        """Find the number in an image, which may have several digits.
+
+        Args:
+            image: An image, as for one digit. If it shows several numbers, the one with the largest digits in total
+                counts; `read_numbers` returns all of them.
+
+        Returns:
+            The number; its text is "" if there is none.
+
+        Raises:
+            ImageError: If the image cannot be decoded, or there are more than 100 candidates for digits on a line.
+            OSError: If a file cannot be read.
+        """
+        return max(self.read_numbers(image), key=_digit_area, default=NOTHING)
+
+    def read_numbers(self, image: ImageLike) -> list[Number]:
+        """Find all numbers in an image.
+
+        Args:
+            image: An image, as for one digit.
+
+        Returns:
+            The number on each line, from top to bottom, and from left to right where a wide gap separates two.
+
+        Raises:
+            ImageError: If the image cannot be decoded, or there are more than 100 candidates for digits on a line.
+            OSError: If a file cannot be read.
+        """
+        return find_numbers(load_image(image), self.run)
+
     def _run(self, inputs: np.ndarray) -> list[np.ndarray]:
         """Run the file on one batch."""
         outputs = OUTPUTS[:2] if self._input.takes_ink else OUTPUTS
@@ -247,6 +280,11 @@ class DigitClassifier:
             expected.append(("float32", (count, IMAGE_SIZE, IMAGE_SIZE)))
             if types != expected or not np.isfinite(probabilities).all():
                 raise ModelError(f"{self.path} is not a digitnet model: expected outputs {expected}, got {types}")
+
+
+def _digit_area(number: Number) -> int:
+    """Return the area of the boxes around the digits of a number, in pixels of the image."""
+    return sum((right - left) * (bottom - top) for left, top, right, bottom in (digit.box for digit in number.digits))
 
 
 def released_model_path() -> Path:

@@ -1,0 +1,178 @@
+"""Numbers: find the lines of an image, classify all segments in one batch, and choose the best sequence of digits."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from digitnet.contract import REJECTED
+from digitnet.errors import ImageError
+from digitnet.numbers.components import Components, find_components
+from digitnet.numbers.crops import crop
+from digitnet.numbers.ink import Ink, find_ink, reduce, to_gray
+from digitnet.numbers.lattice import best_path, calibrate, features, score
+from digitnet.numbers.layout import Line, Mark, find_lines
+from digitnet.numbers.rules import remove_rules
+from digitnet.numbers.segments import Pieces, Segment, cut_line, find_segments
+
+MAX_CANDIDATES = 100  # on one line
+MAX_COMPONENTS = 4000  # more are texture
+COARSE_PIXELS = 2**19  # of the image in which digits are searched first
+FINE_PIXELS = 2**22  # of the image in which they are searched if they are small
+SMALL_DIGIT = 24  # pixels: digits of fewer pixels are searched again in a larger image
+REJECTED_TEXT = "?"
+
+Box = tuple[int, int, int, int]
+Classify = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True, eq=False)  # arrays have no single truth value to compare by
+class Digit:
+    """A digit of a number.
+
+    Attributes:
+        label: The digit, or None if it was rejected.
+        confidence: The largest probability.
+        probabilities: The probability of each digit, float32 (10,).
+        box: Left, top, right and bottom in pixels of the image.
+        framed: The network's input, float32 (28, 28); 1 = ink, 0 = background.
+    """
+
+    label: int | None
+    confidence: float
+    probabilities: np.ndarray
+    box: Box
+    framed: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Number:
+    """The number on one line of an image.
+
+    Attributes:
+        text: Its digits from left to right, "?" for a rejected one; "" if there is none.
+        digits: The digits in the same order.
+        confidence: The calibrated probability that the text is correct; 0 if a digit was rejected, and 1 if there is
+            none.
+        box: Left, top, right and bottom in pixels of the image; (0, 0, 0, 0) if there are no digits.
+        marks: What was found on the line and ignored: decimal points, minus signs and specks.
+    """
+
+    text: str
+    digits: list[Digit]
+    confidence: float
+    box: Box
+    marks: list[Mark] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """The lines of an image, in a reduced image.
+
+    Attributes:
+        scale: Pixels of the image for each pixel of the reduced image.
+        ink: Its ink.
+        components: Its components.
+        lines: Its lines.
+    """
+
+    scale: int
+    ink: Ink
+    components: Components
+    lines: list[Line]
+
+
+def find_numbers(image: np.ndarray, classify: Classify) -> list[Number]:
+    """Find all numbers in an image.
+
+    Args:
+        image: Uint8 (H, W, C) with C = 1, 3 or 4.
+        classify: Returns probabilities, float32 (N, 10), labels, int32 (N,), -1 if rejected, and framed images, float32
+            (N, 28, 28), for images, uint8 (N, 28, 28, 1). It is called at most once.
+
+    Returns:
+        The number on each line, from top to bottom; lines without any digit are left out.
+
+    Raises:
+        ImageError: If there are more than 100 candidates on a line.
+    """
+    layout = _find_layout(to_gray(image))
+    pieces = [cut_line(layout.ink, layout.components, line) for line in layout.lines]
+    for cut in pieces:
+        _check_count(cut)
+    segments = [find_segments(cut) for cut in pieces]
+    crops = [crop(cut, segment) for cut, candidates in zip(pieces, segments, strict=True) for segment in candidates]
+    if not crops:
+        return []
+    outputs = classify(np.stack(crops)[..., None])
+    numbers, start = [], 0
+    for line, cut, candidates in zip(layout.lines, pieces, segments, strict=True):
+        stop = start + len(candidates)
+        numbers.append(_choose(line, cut, candidates, [output[start:stop] for output in outputs], layout.scale))
+        start = stop
+    return [number for number in numbers if any(digit.label is not None for digit in number.digits)]
+
+
+def _find_layout(gray: np.ndarray) -> _Layout:
+    """Find the lines in a reduced image and, if their digits are small, again in a larger one."""
+    scales = [int(np.ceil(np.sqrt(gray.size / pixels))) for pixels in (COARSE_PIXELS, FINE_PIXELS)]
+    layout = _find_layout_at(gray, scales[0])
+    heights = [line.height for line in layout.lines]
+    is_small = not heights or min(heights) < SMALL_DIGIT
+    return _find_layout_at(gray, scales[1]) if scales[1] < scales[0] and is_small else layout
+
+
+def _find_layout_at(gray: np.ndarray, scale: int) -> _Layout:
+    """Find the lines of an image that is reduced by `scale`."""
+    ink = find_ink(reduce(gray, scale))
+    components = find_components(remove_rules(ink.mask, ink.faint))
+    lines = find_lines(components) if len(components.areas) <= MAX_COMPONENTS else []
+    return _Layout(scale, ink, components, lines)
+
+
+def _check_count(pieces: Pieces) -> None:
+    """Raise ImageError if a line has more candidates for digits than the limit."""
+    count = len(set(pieces.component.tolist()))
+    if count > MAX_CANDIDATES:
+        raise ImageError(
+            f"expected at most {MAX_CANDIDATES} candidates for digits on a line, got {count}; crop the image to one"
+            " number"
+        )
+
+
+def _choose(line: Line, pieces: Pieces, segments: list[Segment], outputs: list[np.ndarray], scale: int) -> Number:
+    """Return the number that the best sequence of segments forms."""
+    probabilities, labels, framed = outputs
+    scores = score(features(pieces, segments, probabilities, labels))
+    path = best_path(segments, scores, len(pieces.boxes))
+    digits = [
+        Digit(
+            None if labels[index] == REJECTED else int(labels[index]),
+            float(probabilities[index].max()),
+            probabilities[index],
+            _box(pieces, segments[index], scale),
+            framed[index],
+        )
+        for index in path.segments
+    ]
+    text = "".join(REJECTED_TEXT if digit.label is None else str(digit.label) for digit in digits)
+    raw = path.probability * float(np.prod([digit.confidence for digit in digits]))
+    confidence = 0.0 if REJECTED_TEXT in text else calibrate(raw)
+    marks = [Mark(mark.kind, _enlarge(mark.box, scale)) for mark in line.marks]
+    lefts, tops, rights, bottoms = zip(*(digit.box for digit in digits), strict=True)
+    return Number(text, digits, confidence, (min(lefts), min(tops), max(rights), max(bottoms)), marks)
+
+
+def _box(pieces: Pieces, segment: Segment, scale: int) -> Box:
+    """Return the box of a segment in the image."""
+    boxes = pieces.boxes[segment.start : segment.stop]
+    (left, top), (right, bottom) = boxes[:, :2].min(0).tolist(), boxes[:, 2:].max(0).tolist()
+    inner = left * pieces.scale, top * pieces.scale, right * pieces.scale, bottom * pieces.scale
+    x, y = pieces.left, pieces.top
+    return _enlarge((inner[0] + x, inner[1] + y, inner[2] + x, inner[3] + y), scale)
+
+
+def _enlarge(box: Box, scale: int) -> Box:
+    """Return a box of the reduced image in pixels of the image."""
+    left, top, right, bottom = (int(value) * scale for value in box)
+    return left, top, right, bottom
