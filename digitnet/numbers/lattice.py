@@ -14,24 +14,24 @@ from digitnet.numbers.segments import Pieces, Segment
 
 MIN_PROBABILITY = 1e-4  # of a digit: a very improbable one is not infinitely worse
 WEIGHTS = {  # fitted by benchmarks/fit_numbers.py
-    "segment": 0.18,
-    "log probability": 3.12,
-    "rejected": -2.13,
-    "short": -2.65,
-    "tall": -0.08,
-    "wide": -1.92,
-    "very wide": 0.0,
-    "narrow": 0.54,
-    "cuts": 0.05,
-    "ink on cuts": -2.89,
-    "cheap cuts inside": -1.11,
-    "cheap cut in the middle": 0.0,
-    "gap inside": -0.19,
-    "components": -0.93,
-    "faint": -0.48,
+    "segment": 0.16,
+    "log probability": 3.33,
+    "rejected": -1.83,
+    "short": -3.62,
+    "tall": 0.30,
+    "wide": -1.43,
+    "very wide": -0.78,
+    "narrow": 0.93,
+    "cuts": 0.25,
+    "ink on cuts": -2.93,
+    "cheap cuts inside": -1.14,
+    "cheap cut in the middle": -0.34,
+    "gap inside": -0.15,
+    "components": -1.23,
+    "faint": -0.35,
 }
 SMALLEST = 1e-6  # probability that is calibrated
-CALIBRATION_SLOPE, CALIBRATION_OFFSET = 1.32, 0.83  # Platt scaling, fitted to other synthetic numbers
+CALIBRATION_SLOPE, CALIBRATION_OFFSET = 1.05, 1.40  # Platt scaling, fitted to other synthetic numbers
 SHORT, TALL, WIDE_SEGMENT, VERY_WIDE, NARROW = 0.8, 1.2, 0.8, 1.05, 0.35  # as fractions of the height of the line
 MIDDLE_WIDTH, MIDDLE, MIDDLE_CUT = 0.8, 0.25, 0.6  # of a wide segment; half of the middle; ink of a cut there
 CHEAP_CUT = 0.2  # ink of a cut, as a fraction of the height
@@ -97,7 +97,7 @@ def features(pieces: Pieces, segments: list[Segment], probabilities: np.ndarray,
 
 
 def _cheapest_middle(pieces: Pieces, segment: Segment, left: int, right: int) -> float:
-    """Return how little ink the best cut in the middle half of a wide segment crosses, from 0 for much to MIDDLE_CUT."""
+    """Return how little ink a cut in the middle of a wide segment crosses, from 0 for much to MIDDLE_CUT."""
     width = right - left
     if width < MIDDLE_WIDTH * pieces.height:
         return 0.0

@@ -26,7 +26,7 @@ DIGIT_WIDTH = 0.7  # of its height
 
 
 class Mark(NamedTuple):
-    """Something on a line that is no digit.
+    """A non-digit on a line.
 
     Attributes:
         kind: "decimal point", "minus sign" or "speck".
