@@ -31,7 +31,7 @@ WEIGHTS = {  # fitted by benchmarks/fit_numbers.py
     "faint": -0.35,
 }
 SMALLEST = 1e-6  # probability that is calibrated
-CALIBRATION_SLOPE, CALIBRATION_OFFSET = 1.05, 1.40  # Platt scaling, fitted to other synthetic numbers
+CALIBRATION_SLOPE, CALIBRATION_OFFSET = 0.88, 1.46  # Platt scaling, fitted to other synthetic numbers
 SHORT, TALL, WIDE_SEGMENT, VERY_WIDE, NARROW = 0.8, 1.2, 0.8, 1.05, 0.35  # as fractions of the height of the line
 MIDDLE_WIDTH, MIDDLE, MIDDLE_CUT = 0.8, 0.25, 0.6  # of a wide segment; half of the middle; ink of a cut there
 CHEAP_CUT = 0.2  # ink of a cut, as a fraction of the height

@@ -10,7 +10,7 @@ from digitnet.errors import ImageError
 from digitnet.numbers.components import Components, find_components
 from digitnet.numbers.crops import crop
 from digitnet.numbers.ink import Ink, find_ink, reduce, to_gray
-from digitnet.numbers.lattice import best_path, calibrate, features, score
+from digitnet.numbers.lattice import Path, best_path, calibrate, features, score
 from digitnet.numbers.layout import Line, Mark, find_lines
 from digitnet.numbers.rules import remove_rules
 from digitnet.numbers.segments import Pieces, Segment, cut_line, find_segments
@@ -20,6 +20,8 @@ MAX_COMPONENTS = 4000  # more are texture
 COARSE_PIXELS = 2**19  # of the image in which digits are searched first
 FINE_PIXELS = 2**22  # of the image in which they are searched if they are small
 SMALL_DIGIT = 24  # pixels: digits of fewer pixels are searched again in a larger image
+MIN_PROBABILITY = 0.5  # of the digits of a component that is cut
+MAX_REJECTED = 0.5  # fraction of rejected digits of a number, exclusive
 REJECTED_TEXT = "?"
 
 Box = tuple[int, int, int, int]
@@ -91,7 +93,7 @@ def find_numbers(image: np.ndarray, classify: Classify) -> list[Number]:
             (N, 28, 28), for images, uint8 (N, 28, 28, 1). It is called at most once.
 
     Returns:
-        The number on each line, from top to bottom; lines without any digit are left out.
+        The number on each line, from top to bottom; lines of which at least half is rejected are left out.
 
     Raises:
         ImageError: If there are more than 100 candidates on a line.
@@ -110,7 +112,7 @@ def find_numbers(image: np.ndarray, classify: Classify) -> list[Number]:
         stop = start + len(candidates)
         numbers.append(_choose(line, cut, candidates, [output[start:stop] for output in outputs], layout.scale))
         start = stop
-    return [number for number in numbers if any(digit.label is not None for digit in number.digits)]
+    return [number for number in numbers if number.text.count(REJECTED_TEXT) < MAX_REJECTED * len(number.text)]
 
 
 def _find_layout(gray: np.ndarray) -> _Layout:
@@ -145,22 +147,42 @@ def _choose(line: Line, pieces: Pieces, segments: list[Segment], outputs: list[n
     probabilities, labels, framed = outputs
     scores = score(features(pieces, segments, probabilities, labels))
     path = best_path(segments, scores, len(pieces.boxes))
+    confidences = probabilities[path.segments].max(1)
+    rejected = labels[path.segments] == REJECTED
+    rejected |= _doubtful([segments[index] for index in path.segments], pieces, path, confidences, rejected)
     digits = [
         Digit(
-            None if labels[index] == REJECTED else int(labels[index]),
+            None if is_rejected else int(labels[index]),
             float(probabilities[index].max()),
             probabilities[index],
             _box(pieces, segments[index], scale),
             framed[index],
         )
-        for index in path.segments
+        for index, is_rejected in zip(path.segments, rejected, strict=True)
     ]
     text = "".join(REJECTED_TEXT if digit.label is None else str(digit.label) for digit in digits)
-    raw = path.probability * float(np.prod([digit.confidence for digit in digits]))
-    confidence = 0.0 if REJECTED_TEXT in text else calibrate(raw)
+    confidence = 0.0 if rejected.any() else calibrate(path.probability * float(np.prod(confidences)))
     marks = [Mark(mark.kind, _enlarge(mark.box, scale)) for mark in line.marks]
     lefts, tops, rights, bottoms = zip(*(digit.box for digit in digits), strict=True)
     return Number(text, digits, confidence, (min(lefts), min(tops), max(rights), max(bottoms)), marks)
+
+
+def _doubtful(
+    chosen: list[Segment], pieces: Pieces, path: Path, confidences: np.ndarray, rejected: np.ndarray
+) -> np.ndarray:
+    """Return which segments are parts of a cut component that is probably a letter, bool (S,).
+
+    A letter that is cut often has parts that look like a 1. So either all parts of a component are digits, with a
+    probability of at least one half, or none.
+    """
+    component = pieces.component[[segment.start for segment in chosen]]
+    doubtful = np.zeros(len(chosen), bool)
+    for index in np.unique(component):
+        parts = component == index
+        if parts.sum() > 1:
+            probability = calibrate(path.probability * float(np.prod(confidences[parts])))
+            doubtful[parts] = rejected[parts].any() or probability < MIN_PROBABILITY
+    return doubtful
 
 
 def _box(pieces: Pieces, segment: Segment, scale: int) -> Box:

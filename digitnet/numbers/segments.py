@@ -16,6 +16,7 @@ CUT_DISTANCE = 0.08  # to both sides, as a fraction of the height, in which a cu
 DIAGONAL = 0.15  # cost of a diagonal step of a cut, in pixels of ink
 MAX_WIDTH = 1.35  # of a segment of several pieces, as a fraction of the height of the line
 MAX_MERGED_GAP = 0.15  # between two components of one digit
+LOW_PART = 0.55  # height of a loose part of a digit, at most, as a fraction of the height of the line
 FULL_WIDTH = 0.4  # of a component that is a digit on its own
 
 
@@ -196,6 +197,9 @@ def _may_merge(pieces: Pieces, start: int, last: int) -> bool:
     gap = boxes[last, 0] - boxes[start:last, 2].max()
     if gap > MAX_MERGED_GAP * pieces.height:
         return False
+    heights = boxes[[last - 1, last], 3] - boxes[[last - 1, last], 1]
+    if heights.min() < LOW_PART * pieces.height:
+        return True
     own, other = boxes[component == component[last]], boxes[component == component[last - 1]]
     spans = [(group[:, 0].min(), group[:, 2].max()) for group in (own, other)]
     widths = [right - left for left, right in spans]

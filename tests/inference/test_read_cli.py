@@ -43,7 +43,7 @@ def test_json_lines_have_the_digits_and_their_boxes(page, capsys):
     assert run(page, "--format", "json") == 0
     record, _ = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [digit["label"] for digit in record["digits"]] == [1, 7]
-    assert record["box"][:2] == [digit["box"] for digit in record["digits"]][0][:2]
+    assert record["box"][:2] == record["digits"][0]["box"][:2]
 
 
 @pytest.mark.parametrize("output_format", ["table", "csv", "json"])

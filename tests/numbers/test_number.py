@@ -101,10 +101,19 @@ def test_a_rejected_segment_is_a_question_mark(classifier):
         probabilities, labels, framed = classifier.run(images)
         return probabilities, np.where(labels == 7, -1, labels), framed
 
-    (number,) = find_numbers(np.asarray(row(ONE, SEVEN))[..., None], classify)
-    assert number.text == "1?"
+    strokes = ONE, SEVEN, [(200, 25), (200, 95)]
+    (number,) = find_numbers(np.asarray(row(*strokes))[..., None], classify)
+    assert number.text == "1?1"
     assert number.digits[1].label is None
     assert number.confidence == 0
+
+
+def test_a_line_that_is_mostly_rejected_is_no_number(classifier):
+    def classify(images):
+        probabilities, labels, framed = classifier.run(images)
+        return probabilities, np.where(labels == 7, -1, labels), framed
+
+    assert find_numbers(np.asarray(row(ONE, SEVEN))[..., None], classify) == []
 
 
 def test_letters_are_not_silently_turned_into_digits(classifier, glyph_source):
