@@ -36,10 +36,11 @@ test: .venv/installed ## run the entire test suite (25 minutes on two cores)
 test-fast: .venv/installed ## run the tests that need neither a browser nor much time (under three minutes on two cores)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not slow and not browser and not network"
 
-check: .venv/installed ## check style, types and import directions
+check: .venv/installed ## check style, types, docstrings and import directions
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/interrogate digitnet train.py export.py app.py
 	$(BIN)/lint-imports
 
 bench: .venv/installed ## measure training and inference against baselines and update docs/benchmarks.md (50 minutes)

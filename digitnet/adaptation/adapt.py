@@ -1,7 +1,7 @@
 """Adapt a trained network to corrections, judge it on held-back corrections and MNIST, and write it."""
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from digitnet.adaptation.data import AdaptationDataModule
 from digitnet.adaptation.module import AdaptedDigitNet, Score, fit, score
-from digitnet.data.dataset import LabeledImages
+from digitnet.data.dataset import Batches, LabeledImages
 from digitnet.errors import ConfigError, RegressionError
 from digitnet.export.activations import build_activations
 from digitnet.export.cli import document
@@ -136,7 +136,7 @@ def released_checkpoint_path() -> Path:
     return released_model_path().with_suffix(".ckpt")
 
 
-def _report_drawing(batches: Iterable, total: int, report: Report) -> Iterator:
+def _report_drawing(batches: Batches, total: int, report: Report) -> Batches:
     """Yield the batches of synthetic images, and report each."""
     for index, batch in enumerate(batches):
         report("Drawing synthetic images", TRAINING_STARTS * index / total)

@@ -74,7 +74,7 @@ class AdaptationDataModule(MNISTDataModule):
         self._sizes = [len(labels) for _, labels in sets]
         self.train_set = LabeledImages(*map(torch.cat, zip(*sets, strict=True)))
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
         """Return the batches of one epoch, which depend on the seed and on `held_back` only."""
         generator = torch.Generator().manual_seed(self.seed)
         sampler = WeightedRandomSampler(

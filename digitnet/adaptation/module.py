@@ -124,7 +124,7 @@ def score(model: DigitNet, images: LabeledImages) -> Score:
     """
     model.eval()
     ink = images.images.unsqueeze(1).float() / 255
-    logits = model.calibration(torch.cat([model(batch) for batch in ink.split(SCORE_BATCH_SIZE)]))
+    logits = model.calibration(torch.cat([model(batch) for batch in torch.split(ink, SCORE_BATCH_SIZE)]))
     confidence, digit = logits.softmax(1).max(1)
     misclassified = digit != images.labels
     wrong = misclassified | (confidence < model.calibration.threshold)

@@ -6,6 +6,7 @@ opens the files that they name.
 
 import json
 import re
+from typing import Any
 from urllib.parse import parse_qs
 
 import gradio as gr
@@ -99,7 +100,7 @@ class GradioMiddleware:
             return 400, self._find_problem_of_call(parsed)
         return 400, ""
 
-    def _find_problem_of_call(self, call: dict) -> str:
+    def _find_problem_of_call(self, call: dict[str, Any]) -> str:
         """Return why a call of a function is refused; an empty string if it is accepted."""
         data, index, session = call.get("data"), call.get("fn_index"), call.get("session_hash")
         if not isinstance(data, list) or len(data) != 1:

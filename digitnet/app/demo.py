@@ -55,7 +55,7 @@ def build_demo(classifier: DigitClassifier, corrections: Corrections | None = No
         The Gradio Blocks. Its API has the endpoint `/predict`.
     """
 
-    def predict_digit(image: str) -> dict:
+    def predict_digit(image: str) -> dict[str, Any]:
         """Classify an image.
 
         Args:
@@ -66,7 +66,8 @@ def build_demo(classifier: DigitClassifier, corrections: Corrections | None = No
         """
         return predict_for_api(classifier, image)
 
-    with gr.Blocks(title=TITLE, analytics_enabled=False) as demo:
+    demo = gr.Blocks(title=TITLE, analytics_enabled=False)
+    with demo:
         options = {
             "description": describe(classifier),
             "directory": f"{corrections.directory}/" if corrections else "",
@@ -81,7 +82,7 @@ def build_demo(classifier: DigitClassifier, corrections: Corrections | None = No
             apply_default_css=False,
             padding=False,
         )
-        gr.api(predict_digit, api_name="predict", concurrency_limit=MAX_CONCURRENT)
+        gr.api(predict_digit, api_name="predict", concurrency_limit=MAX_CONCURRENT)  # type: ignore[attr-defined]  # not re-exported
     demo.queue(max_size=MAX_WAITING)
     # Gradio asks its queue a thousand times a second for new events, which takes 8 % of a core; there is no option.
     demo._queue.sleep_when_free = QUEUE_INTERVAL

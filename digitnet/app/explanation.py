@@ -205,7 +205,8 @@ def to_gray_levels(values: np.ndarray, maximum: float) -> list[int]:
     Returns:
         A flat list of integers from 0 to 255.
     """
-    return np.rint(values.ravel() * (255 / max(maximum, 1e-6))).astype(int).tolist()
+    levels: list[int] = np.rint(values.ravel() * (255 / max(maximum, 1e-6))).astype(int).tolist()
+    return levels
 
 
 def _to_floats(values: np.ndarray) -> list[float]:

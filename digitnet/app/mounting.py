@@ -49,7 +49,8 @@ def mount(
     demo.state_session_capacity = STATE_SESSION_CAPACITY  # an argument of launch() only
     checks_of_page = checks(demo, page_routes(classifier, corrections), hosts, frame_ancestors)
     app_kwargs = {"middleware": checks_of_page}
-    return gr.mount_gradio_app(app, demo, path.rstrip("/") or "/", app_kwargs=app_kwargs, **page_options())
+    mounted: FastAPI = gr.mount_gradio_app(app, demo, path.rstrip("/") or "/", app_kwargs=app_kwargs, **page_options())
+    return mounted
 
 
 def checks(

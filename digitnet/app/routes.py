@@ -79,18 +79,21 @@ def page_routes(classifier: DigitClassifier, corrections: Corrections | None) ->
         return teaching.classifier if teaching else classifier
 
     async def post_classify(request: Request) -> Response:
+        """Classify the image in the body."""
         model, content = model_in_use(), await request.body()
         answer = await threads.run(classify, model, content)
         # Another tab of the browser may have changed the model.
         return JSONResponse({**answer, "model": teaching.name_of(model)} if teaching else answer)
 
     async def post_explain(request: Request) -> Response:
+        """Explain the prediction for the image in the body."""
         return JSONResponse(await threads.run(explain, await request.body()))
 
     def explain(content: bytes) -> dict[str, object]:
         return explainer(model_in_use())(decode_image(content)) if content else {"blank": True}
 
     async def post_correction(request: Request) -> Response:
+        """Save the image in the body with the correct digit."""
         assert corrections is not None
         digit, content = request.query_params.get("digit"), await request.body()
         if digit not in DIGITS:
@@ -126,10 +129,12 @@ def teaching_routes(teaching: Teaching) -> list[BaseRoute]:
     """
 
     async def get_status(_: Request) -> Response:
+        """Return the status."""
         return JSONResponse(teaching.status())
 
     def post(action: Callable[..., None], *parameters: str) -> Route:
         async def handle(request: Request) -> Response:
+            """Call the action and return the status."""
             await run_sync(action, *(request.query_params.get(name, "") for name in parameters))
             return JSONResponse(teaching.status())
 
@@ -154,6 +159,7 @@ def answers_errors(handler: Handler) -> Handler:
     """
 
     async def handle(request: Request) -> Response:
+        """Call the other handler."""
         try:
             response = await handler(request)
         except ImageError as error:

@@ -116,7 +116,8 @@ def predict(classifier: DigitClassifier, image: np.ndarray) -> Prediction:
         The prediction.
     """
     with _semaphore:
-        return classifier(image)
+        prediction: Prediction = classifier(image)  # not a list, for one image
+    return prediction
 
 
 def message_for_page(error: ImageError) -> str:

@@ -86,7 +86,8 @@ def is_steep_line(ink: Tensor, max_variance: float = MAX_LINE_VARIANCE) -> Tenso
     xx, xy, yy = _second_moments(ink)
     values, axes = torch.linalg.eigh(torch.stack([torch.stack([xx, xy], 1), torch.stack([xy, yy], 1)], 2))
     narrow, long = values.unbind(1)  # the second axis is that of the largest variance
-    return (narrow < max_variance * long) & (axes[:, 1, 1].abs() > MIN_LINE_SINE)
+    found: Tensor = (narrow < max_variance * long) & (axes[:, 1, 1].abs() > MIN_LINE_SINE)
+    return found
 
 
 def _second_moments(ink: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,7 +1,6 @@
 """The LightningDataModule: MNIST, synthetic images, and images from a directory."""
 
 import os
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch.utils.data import DataLoader, DistributedSampler, Sampler
 from digitnet.data.augmentation import Augmentation
 from digitnet.data.dataset import (
     LabeledImages,
+    Track,
     collate,
     draw_altered_digits,
     draw_ready_made,
@@ -132,7 +132,7 @@ class MNISTDataModule(LightningDataModule):
         self.degradation = degradation
         self.augment = augment or Augmentation()
         self.degrade = degrade or Degradation()
-        self.track: Callable[[Iterable, int], Iterable] = without_progress
+        self.track: Track = without_progress
         # The same data may be stored elsewhere when a run is resumed.
         self.save_hyperparameters(ignore=["data_dir", "extra_dir", "augment", "degrade"])
         self.save_hyperparameters({**self._magnitudes(), "seed": self.seed})
@@ -166,7 +166,7 @@ class MNISTDataModule(LightningDataModule):
         if stage in ("test", "predict", None):
             self.test_set = self._make_dataset("test", *load_mnist(self.data_dir, train=False))
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
         """Return the training batches in an order that depends on the seed and the epoch only.
 
         A run can therefore be resumed.
@@ -175,12 +175,12 @@ class MNISTDataModule(LightningDataModule):
             Batches of images, uint8 (N, 28, 28), and labels, int64 (N,), for this process, with N at most `batch_size`.
             Every process has the same number of images, so a few may be left out of an epoch.
         """
-        sampler: DistributedSampler = DistributedSampler(
+        sampler: DistributedSampler[int] = DistributedSampler(
             self.train_set, self._processes, self._rank, shuffle=True, seed=self.seed, drop_last=True
         )
         return self._make_dataloader(self.train_set, self.batch_size, sampler)
 
-    def val_dataloader(self) -> DataLoader:
+    def val_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
         """Return the validation batches, with each image in one process.
 
         Returns:
@@ -188,7 +188,7 @@ class MNISTDataModule(LightningDataModule):
         """
         return self._make_evaluation_dataloader(self.val_set)
 
-    def test_dataloader(self) -> DataLoader:
+    def test_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
         """Return the test batches, with each image in one process.
 
         Returns:
@@ -196,7 +196,7 @@ class MNISTDataModule(LightningDataModule):
         """
         return self._make_evaluation_dataloader(self.test_set)
 
-    def predict_dataloader(self) -> DataLoader:
+    def predict_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
         """Return the test batches, with each image in one process.
 
         Returns:
@@ -275,13 +275,15 @@ class MNISTDataModule(LightningDataModule):
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         return LabeledImages(images.to(device), labels.to(device))
 
-    def _make_evaluation_dataloader(self, dataset: LabeledImages) -> DataLoader:
+    def _make_evaluation_dataloader(self, dataset: LabeledImages) -> DataLoader[tuple[Tensor, Tensor]]:
         """Return batches in which each image occurs in one process."""
         # A DistributedSampler would repeat images until all processes have the same number.
         sampler = UnrepeatedDistributedSampler(dataset, self._processes, self._rank, shuffle=False)
         return self._make_dataloader(dataset, EVALUATION_BATCH_SIZE, sampler)
 
-    def _make_dataloader(self, dataset: LabeledImages, batch_size: int, sampler: Sampler[int]) -> DataLoader:
+    def _make_dataloader(
+        self, dataset: LabeledImages, batch_size: int, sampler: Sampler[int]
+    ) -> DataLoader[tuple[Tensor, Tensor]]:
         """Return batches in the order of a sampler."""
         # A separate generator, because the DataLoader otherwise draws from torch's global one whenever it starts.
         # Keywords, because Lightning creates it again with another sampler for some flags.

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterable
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -22,6 +23,9 @@ from digitnet.inference.sources import find_labeled_images
 from digitnet.model.framing import Framing
 
 SYNTHETIC_SEED = 0  # the synthetic images are the same in every run, as MNIST is
+
+Batches: TypeAlias = Iterable[tuple[np.ndarray, np.ndarray]]
+Track: TypeAlias = Callable[[Batches, int], Batches]  # shows progress over batches, given their number
 
 
 class LabeledImages(Dataset[tuple[Tensor, Tensor]]):
@@ -60,7 +64,8 @@ def collate(batch: Any) -> tuple[Tensor, Tensor]:
     Returns:
         The same batch.
     """
-    return batch
+    images, labels = batch
+    return images, labels
 
 
 def load_mnist(data_dir: str, train: bool) -> tuple[Tensor, Tensor]:
@@ -103,7 +108,7 @@ def load_directories(directory: Path) -> tuple[Tensor, Tensor]:
     return torch.stack(images), torch.tensor(labels)
 
 
-def without_progress(batches: Iterable, total: int) -> Iterable:
+def without_progress(batches: Batches, total: int) -> Batches:
     """Return the batches unchanged: a `track` that shows nothing, and can be pickled for another process.
 
     Args:
@@ -119,7 +124,7 @@ def without_progress(batches: Iterable, total: int) -> Iterable:
 def draw_synthetic(
     digits: int,
     non_digits: int,
-    track: Callable[[Iterable, int], Iterable] = without_progress,
+    track: Track = without_progress,
     seven_segment_digits: int = 0,
     words: int = 0,
 ) -> tuple[Tensor, Tensor]:

@@ -226,7 +226,8 @@ def _sample_matrix(width: float, unsteadiness: float, rng: np.random.Generator) 
     shear, rotation = rng.normal(SHEAR_MEAN, SHEAR_STD) * unsteadiness, rng.normal(0, ROTATION_STD) * unsteadiness
     sheared = np.array([[width * np.exp(rng.normal(0, ASPECT_RATIO_STD)), -shear], [0, 1]])
     rotated = np.array([[np.cos(rotation), -np.sin(rotation)], [np.sin(rotation), np.cos(rotation)]])
-    return rotated @ sheared
+    matrix: np.ndarray = rotated @ sheared
+    return matrix
 
 
 def render(
@@ -405,4 +406,4 @@ def _is_steep_line(strokes: list[Stroke]) -> bool:
     """Return whether all points are close to one line that is steeper than 37 degrees."""
     points = np.concatenate(strokes)
     (narrow, long), axes = np.linalg.eigh(np.cov(points.T))  # the second axis is that of the largest variance
-    return narrow < MAX_LINE_VARIANCE * long and abs(axes[1, 1]) > MIN_LINE_SINE
+    return bool(narrow < MAX_LINE_VARIANCE * long and abs(axes[1, 1]) > MIN_LINE_SINE)

@@ -123,7 +123,8 @@ def _draw_specks(count: int, size: int, generator: torch.Generator) -> Tensor:
     x, y, radius = torch.rand(3, count, SPECKS, 1, 1, generator=generator)
     radius = radius * (high - low) + low
     distance = ((steps[None, :] - x) ** 2 + (steps[:, None] - y) ** 2).sqrt()
-    return (((radius - distance) * size + 0.5).clamp(0, 1) * used).amax(1)
+    darkness: Tensor = ((radius - distance) * size + 0.5).clamp(0, 1) * used
+    return darkness.amax(1)
 
 
 KINDS = (

@@ -1,6 +1,7 @@
 """The `evaluate` command: measure the accuracy on labeled images or on corrupted MNIST."""
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -229,7 +230,7 @@ def robustness_table(results: list[RobustnessResult], title: str) -> Table:
     return table
 
 
-def _mean_accuracy(results: list[RobustnessResult], names: dict) -> float:
+def _mean_accuracy(results: list[RobustnessResult], names: Iterable[str]) -> float:
     """Return the mean accuracy under the corruptions with these names."""
     return float(np.mean([result.accuracy for result in results if result.corruption in names]))
 

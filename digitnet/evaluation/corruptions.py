@@ -28,7 +28,8 @@ def to_uint8(images: np.ndarray) -> np.ndarray:
     Returns:
         Uint8 of the same shape.
     """
-    return np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
+    levels: np.ndarray = np.rint(np.clip(images, 0, 1) * 255)
+    return levels.astype(np.uint8)
 
 
 def _blur(images: np.ndarray, sigma: float) -> np.ndarray:
@@ -40,7 +41,8 @@ def _blur(images: np.ndarray, sigma: float) -> np.ndarray:
     matrix = np.zeros((side, side))
     for offset, weight in zip(offsets, weights / weights.sum(), strict=True):
         np.add.at(matrix, (np.arange(side), np.clip(np.arange(side) + offset, 0, side - 1)), weight)
-    return matrix @ images @ matrix.T
+    blurred: np.ndarray = matrix @ images @ matrix.T
+    return blurred
 
 
 def _transform(ink: np.ndarray, matrices: np.ndarray) -> np.ndarray:
@@ -262,10 +264,11 @@ def _line(start_x: np.ndarray, start_y: np.ndarray, stop_x: np.ndarray, stop_y: 
     """Return images, (N, 28, 28) in [0, 1], with a soft line between two points, whose coordinates are (N,) each."""
     ys, xs = np.mgrid[:IMAGE_SIZE, :IMAGE_SIZE]
     start_x, start_y, stop_x, stop_y = (p[:, None, None] for p in (start_x, start_y, stop_x, stop_y))
-    line = start_y + (xs - start_x) * (stop_y - start_y) / np.maximum(stop_x - start_x, 1e-6)
-    distance = np.minimum(np.abs(ys - line), 2.3 - 1e-9)
+    center = start_y + (xs - start_x) * (stop_y - start_y) / np.maximum(stop_x - start_x, 1e-6)
+    distance = np.minimum(np.abs(ys - center), 2.3 - 1e-9)
     strength = np.clip(np.log(1 - distance / 2.3) + 1, 0, 1)
-    return strength * (xs >= np.floor(start_x)) * (xs < np.ceil(stop_x))
+    line: np.ndarray = strength * (xs >= np.floor(start_x)) * (xs < np.ceil(stop_x))
+    return line
 
 
 def dotted_line(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -342,7 +345,8 @@ def canny_edges(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     for _ in range(IMAGE_SIZE):  # weak edges remain if they are connected to strong ones
         padded = np.pad(edges, ((0, 0), (1, 1), (1, 1))).astype(float)
         edges = weak & (sum(neighbor(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)) > 0)
-    return (edges * 255).astype(np.uint8)
+    image: np.ndarray = edges * 255
+    return image.astype(np.uint8)
 
 
 CORRUPTIONS: dict[str, Corruption] = {

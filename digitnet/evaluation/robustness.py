@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from digitnet.evaluation.corruptions import CORRUPTIONS
+from digitnet.evaluation.corruptions import CORRUPTIONS, Corruption
 from digitnet.evaluation.metrics import LabeledPrediction
-from digitnet.evaluation.page_corruptions import PAGE_CORRUPTIONS, Corruption
+from digitnet.evaluation.page_corruptions import PAGE_CORRUPTIONS
 from digitnet.inference.classifier import DigitClassifier
 
 CHUNK_SIZE = 500  # images that are corrupted together; a page takes a megabyte while it is drawn

@@ -139,7 +139,7 @@ def _document(
 
 def _verified(proto: onnx.ModelProto, reference: nn.Module, samples: list[np.ndarray]) -> bytes:
     """Return the content of the file, or raise ExportError if its outputs for the samples are not those of torch."""
-    content = proto.SerializeToString()
+    content: bytes = proto.SerializeToString()
     onnx.checker.check_model(onnx.load_from_string(content), full_check=True)
     session = ort.InferenceSession(content, providers=["CPUExecutionProvider"])
     (name,) = (entry.name for entry in session.get_inputs())

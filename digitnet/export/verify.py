@@ -44,7 +44,7 @@ def verify(proto: onnx.ModelProto, model: TrainedModel, data_dir: str, variant: 
     Raises:
         ExportError: If the file is not valid, or differs from torch.
     """
-    content = proto.SerializeToString()
+    content: bytes = proto.SerializeToString()
     try:
         onnx.checker.check_model(onnx.load_from_string(content), full_check=True)
         onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True)
@@ -185,7 +185,8 @@ def network_accuracy(network: nn.Module, data_dir: str) -> float:
 
     def scores(images: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            return network(torch.tensor(images).unsqueeze(1).float() / 255).numpy()
+            logits: torch.Tensor = network(torch.tensor(images).unsqueeze(1).float() / 255)
+        return logits.numpy()
 
     return _test_accuracy(scores, data_dir)
 

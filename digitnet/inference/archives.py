@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO
+from typing import IO, TypeVar
 
 import numpy as np
 
@@ -30,6 +30,7 @@ DAMAGED = (  # what the libraries raise for damaged files; the last two are zipf
 )  # fmt: skip
 
 BinaryFile = IO[bytes] | gzip.GzipFile
+Found = TypeVar("Found")
 
 
 def is_tar(name: str) -> bool:
@@ -82,7 +83,7 @@ def read_array(name: str) -> Iterator[Chunk | NamedImage]:
     return _with_errors(name, _read_array(name))
 
 
-def _with_errors(name: str, found: Iterator) -> Iterator:
+def _with_errors(name: str, found: Iterator[Found]) -> Iterator[Found | NamedImage]:
     """Yield the images found, then the name and an ImageError if the rest cannot be read."""
     try:
         yield from found

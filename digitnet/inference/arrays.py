@@ -151,7 +151,8 @@ def reduce_to_8_bits(pixels: np.ndarray, high: int) -> np.ndarray:
     """
     pixels = pixels.astype(np.int64).clip(0, 2**16 - 1)
     bits = min(max(high.bit_length() + 1 & ~1, 8), 16)
-    return (pixels * MAX_LEVEL // (2**bits - 1)).astype(np.uint8)
+    levels: np.ndarray = pixels * MAX_LEVEL // (2**bits - 1)
+    return levels.astype(np.uint8)
 
 
 def check_size(width: int, height: int, name: str) -> None:
@@ -235,10 +236,16 @@ def _from_floats(array: np.ndarray, low: float, high: float) -> np.ndarray:
             f"{expected}, got values from {low:g} to {high:g}; undo their normalization, for example (array + 1) / 2"
         )
     if high <= 1 + ROUNDING:
-        return np.rint(array * MAX_LEVEL).astype(np.uint8)
+        return _round(array * MAX_LEVEL)
     if MIN_MAX_LEVEL <= high <= MAX_LEVEL + ROUNDING:
-        return np.rint(array).astype(np.uint8)
+        return _round(array)
     reason = ", which is ambiguous" if high < MIN_MAX_LEVEL else ""
     raise ImageError(
         f"{expected}, got values from {low:g} to {high:g}{reason}; divide them by the largest possible value"
     )
+
+
+def _round(array: np.ndarray) -> np.ndarray:
+    """Return floats rounded to uint8."""
+    rounded: np.ndarray = np.rint(array)
+    return rounded.astype(np.uint8)

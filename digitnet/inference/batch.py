@@ -207,7 +207,7 @@ class _Pool:
         self.classifier, self.workers = classifier, workers
         self.threads = ThreadPoolExecutor(workers)
         self.processes: ProcessPoolExecutor | None = None
-        self.directory: TemporaryDirectory | None = None  # holds the model for the worker processes
+        self.directory: TemporaryDirectory[str] | None = None  # holds the model for the worker processes
         self.files = 0
 
     def submit(self, chunk: Chunk) -> "Future[ChunkPredictions]":
@@ -223,7 +223,8 @@ class _Pool:
         with _signals_deferred():
             if self.processes is None:
                 self.processes = self._start_processes()
-            return self.processes.submit(_predict_in_worker, chunk)
+            future: Future[ChunkPredictions] = self.processes.submit(_predict_in_worker, chunk)
+        return future
 
     def _start_processes(self) -> ProcessPoolExecutor:
         """Start the worker processes and wait for them, since an interrupted start prints tracebacks."""

@@ -250,7 +250,8 @@ class DigitClassifier:
     def _run(self, inputs: np.ndarray) -> list[np.ndarray]:
         """Run the file on one batch."""
         outputs = OUTPUTS[:2] if self._input.takes_ink else OUTPUTS
-        return self._session.run(list(outputs), {self._input.name: inputs}, run_options(inputs))
+        arrays: list[np.ndarray] = self._session.run(list(outputs), {self._input.name: inputs}, run_options(inputs))
+        return arrays
 
     def _check_names(self) -> ModelInput:
         """Return the input of the model, or raise ModelError unless it has the names of a digitnet model."""

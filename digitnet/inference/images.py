@@ -41,7 +41,7 @@ class SupportsRead(Protocol):
 
 
 ImageLike: TypeAlias = (
-    str | os.PathLike | bytes | bytearray | memoryview | SupportsRead | Image.Image | np.ndarray | SupportsArray
+    str | os.PathLike[str] | bytes | bytearray | memoryview | SupportsRead | Image.Image | np.ndarray | SupportsArray
 )
 
 

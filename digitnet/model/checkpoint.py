@@ -77,7 +77,7 @@ def read_checkpoint(path: str | Path, reference: nn.Module | None = None) -> dic
         raise CheckpointError(f"No checkpoint {path}. Train one first: digitnet train, or python train.py")
     weights = {} if reference is None else reference.state_dict()
     size = sum(tensor.numel() * tensor.element_size() for tensor in weights.values())
-    checkpoint = _unpickle(path, max(MAX_UNPACKED_BYTES, MAX_SIZE_RATIO * size))
+    checkpoint: dict[str, Any] = _unpickle(path, max(MAX_UNPACKED_BYTES, MAX_SIZE_RATIO * size))
     _check_content(path, checkpoint)
     if reference is not None:
         _check_state_dict(path, checkpoint["state_dict"], weights)

@@ -46,7 +46,8 @@ class ConvNet(nn.Module):
         maps = self.conv2(maps)  # (N, 64, 11, 11)
         maps = F.relu(self.norm(F.max_pool2d(maps, 2)))  # (N, 64, 5, 5)
         features = F.relu(self.dense1(maps.flatten(1)))  # (N, 1600) -> (N, 128)
-        return self.dense2(self.dropout(features))  # (N, 10)
+        logits: Tensor = self.dense2(self.dropout(features))  # (N, 10)
+        return logits
 
     def fused(self) -> nn.Sequential:
         """Return a copy for inference with the batch norm fused into the convolution and without dropout.

@@ -6,9 +6,9 @@ import time
 import numpy as np
 import torch
 from lightning import LightningModule, Trainer
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from digitnet.errors import CheckpointError, DigitnetError, Interrupted, RankLostError
 

@@ -38,7 +38,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         write_atomically(str(path), buffer.getvalue())
 
     def load_checkpoint(
-        self, path: _PATH, map_location: Callable | None = lambda storage, location: storage,
+        self, path: _PATH, map_location: Callable[..., Any] | None = lambda storage, location: storage,
         weights_only: bool | None = None,
     ) -> dict[str, Any]:  # fmt: skip
         """Load a checkpoint without running code from it.

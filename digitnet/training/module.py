@@ -96,7 +96,8 @@ class DigitNet(LightningModule):
         Returns:
             Logits before calibration, float32 (N, 10).
         """
-        return self.network(ink)
+        logits: Tensor = self.network(ink)
+        return logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Compute the loss of a batch.
@@ -198,12 +199,13 @@ class DigitNet(LightningModule):
         Returns:
             The calibrated probabilities of the ten digits, float32 (N, 10).
         """
-        return self.calibration(self(batch[0])).softmax(1)
+        logits: Tensor = self.calibration(self(batch[0]))
+        return logits.softmax(1)
 
     def _evaluate(self, batch: Batch, split: str, accuracy: Metric) -> Tensor:
         """Log loss and accuracy of a batch and return its logits."""
         ink, labels = batch
-        logits = self(ink)
+        logits: Tensor = self(ink)
         loss = self._loss(logits, labels)  # without smoothing: it measures the probabilities
         accuracy.update(logits, labels)
         self.log(f"{split}/loss", loss, prog_bar=True, batch_size=len(labels), sync_dist=True)

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 MODEL = Path(__file__).parents[2] / "checkpoints" / "release" / "digitnet.onnx"
 
 
-def classify_digit(path, model=MODEL):
+def classify_digit(path: str | Path, model: str | Path = MODEL) -> tuple[int, np.ndarray]:
     """Classify the digit in an image.
 
     Args:
