@@ -35,8 +35,6 @@ def main(args: list[str] | None = None) -> None:
     """
     options = build_parser().parse_args(args)
     classifier = DigitClassifier(options.model)
-    if any(classifier.input_shape):
-        raise ConfigError(f"the sketchpad needs a model that takes images of any size; {classifier.path} does not")
     corrections = open_corrections(options)
     demo = build_demo(classifier, corrections)
     serve(demo, classifier, corrections, options)

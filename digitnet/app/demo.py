@@ -21,7 +21,7 @@ from digitnet.app.service import (
     predict,
 )
 from digitnet.app.teaching import Teaching
-from digitnet.errors import ImageError
+from digitnet.errors import ConfigError, ImageError
 from digitnet.inference.classifier import DigitClassifier
 
 MAX_FILE_BYTES = 20_000_000  # of an image file
@@ -53,7 +53,12 @@ def build_demo(classifier: DigitClassifier, corrections: Corrections | None = No
 
     Returns:
         The Gradio Blocks. Its API has the endpoint `/predict`.
+
+    Raises:
+        ConfigError: If the model takes only images of one size.
     """
+    if any(classifier.input_shape):
+        raise ConfigError(f"the sketchpad needs a model that takes images of any size; {classifier.path} does not")
 
     def predict_digit(image: str) -> dict[str, Any]:
         """Classify an image.

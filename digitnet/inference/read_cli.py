@@ -158,7 +158,7 @@ def to_csv(name: str, numbers: list[Number]) -> str:
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    rows: list[tuple] = [
+    rows: list[tuple[object, ...]] = [
         (name, line, number.text, round(number.confidence, DECIMALS), *number.box)
         for line, number in enumerate(numbers)
     ]

@@ -32,8 +32,9 @@ def crop(pieces: Pieces, segment: Segment) -> np.ndarray:
         return np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.uint8)
     ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].astype(np.float32)
     scale = max(ink.shape) / BOX
-    scaled = _weights(ink.shape[0], scale) @ ink @ _weights(ink.shape[1], scale).T
-    return (scaled * (255 / max(scaled.max(), 1))).round().astype(np.uint8)
+    scaled: np.ndarray = _weights(ink.shape[0], scale) @ ink @ _weights(ink.shape[1], scale).T
+    levels: np.ndarray = (scaled * (255 / max(scaled.max(), 1))).round()
+    return levels.astype(np.uint8)
 
 
 def _dilate(mask: np.ndarray) -> np.ndarray:
@@ -54,4 +55,5 @@ def _weights(length: int, scale: float) -> np.ndarray:
     middle = (np.arange(IMAGE_SIZE, dtype=np.float32) + (0.5 - MARGIN - int(shift))) * scale
     start, stop = np.maximum(middle - half, 0)[:, None], np.minimum(middle + half, length)[:, None]
     position = np.arange(length, dtype=np.float32)
-    return np.maximum(np.minimum(stop, position + 1) - np.maximum(start, position), 0)
+    weights: np.ndarray = np.maximum(np.minimum(stop, position + 1) - np.maximum(start, position), 0)
+    return weights

@@ -52,7 +52,8 @@ def to_gray(image: np.ndarray) -> np.ndarray:
         opacity = image[:, :, 3] / np.float32(MAX_GRAY)
         background = MAX_GRAY if (gray * opacity).sum() < MAX_GRAY / 2 * opacity.sum() else 0.0
         gray = (gray - background) * opacity + background
-    return gray.round().astype(np.uint8)
+    levels: np.ndarray = gray.round()
+    return levels.astype(np.uint8)
 
 
 def find_ink(gray: np.ndarray) -> Ink:
@@ -151,7 +152,8 @@ def _dilate(level: np.ndarray) -> np.ndarray:
 def _enlarge(level: np.ndarray, shape: tuple[int, ...], size: int) -> np.ndarray:
     """Return the level of each pixel by bilinear interpolation between the cells' centers."""
     rows, columns = (_cell_weights(length, count, size) for length, count in zip(shape, level.shape, strict=True))
-    return rows @ level @ columns.T
+    resized: np.ndarray = rows @ level @ columns.T
+    return resized
 
 
 def _cell_weights(length: int, count: int, size: int) -> np.ndarray:

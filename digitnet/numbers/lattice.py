@@ -118,7 +118,8 @@ def score(values: np.ndarray) -> np.ndarray:
     Returns:
         Float (S,); a higher score is better.
     """
-    return values @ np.array(list(WEIGHTS.values()))
+    scores: np.ndarray = values @ np.array(list(WEIGHTS.values()))
+    return scores
 
 
 def calibrate(probability: float) -> float:

@@ -104,7 +104,7 @@ def _height_of_columns(components: Components, index: int) -> float:
         width = min(max(1, round(SLIDING_WIDTH * height)), right - left)
         windows = np.lib.stride_tricks.sliding_window_view
         height = float(np.median(windows(last, width).max(1) - windows(first, width).min(1)))
-    return max(height, (bottom - top) * MIN_LOCAL_HEIGHT)
+    return float(max(height, (bottom - top) * MIN_LOCAL_HEIGHT))
 
 
 def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:

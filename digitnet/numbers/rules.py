@@ -278,4 +278,5 @@ def _erase_remains(mask: np.ndarray, lines: list[Line], thin: int) -> np.ndarray
     middle = (components.boxes[small, :2] + components.boxes[small, 2:] - 1) / 2
     for line in lines:
         erased[small[line.distance(middle) <= NEAR + thin] + 1] = True
-    return mask & ~erased[components.labels]
+    kept: np.ndarray = mask & ~erased[components.labels]
+    return kept

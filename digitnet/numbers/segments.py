@@ -204,4 +204,4 @@ def _may_merge(pieces: Pieces, start: int, last: int) -> bool:
     spans = [(group[:, 0].min(), group[:, 2].max()) for group in (own, other)]
     widths = [right - left for left, right in spans]
     shared = min(spans[0][1], spans[1][1]) - max(spans[0][0], spans[1][0])
-    return min(widths) < FULL_WIDTH * pieces.height or shared > min(widths) / 2
+    return bool(min(widths) < FULL_WIDTH * pieces.height or shared > min(widths) / 2)
