@@ -1,11 +1,14 @@
 """Crops: the pixels of a segment, scaled like a digit of MNIST."""
 
+from functools import lru_cache
+
 import numpy as np
 
 from digitnet.contract import IMAGE_SIZE
 from digitnet.numbers.segments import Pieces, Segment
 
 BOX = 20  # pixels: the longer side of the ink
+MAX_CACHED = 2000  # pairs of sizes
 MARGIN = (IMAGE_SIZE - BOX) // 2  # pixels
 
 
@@ -31,8 +34,8 @@ def crop(pieces: Pieces, segment: Segment) -> np.ndarray:
     if not len(rows):
         return np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.uint8)
     ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].astype(np.float32)
-    scale = max(ink.shape) / BOX
-    scaled: np.ndarray = _weights(ink.shape[0], scale) @ ink @ _weights(ink.shape[1], scale).T
+    longest = max(ink.shape)
+    scaled: np.ndarray = _weights(ink.shape[0], longest) @ ink @ _weights(ink.shape[1], longest).T
     levels: np.ndarray = (scaled * (255 / max(scaled.max(), 1))).round()
     return levels.astype(np.uint8)
 
@@ -48,8 +51,10 @@ def _dilate(mask: np.ndarray) -> np.ndarray:
     return result
 
 
-def _weights(length: int, scale: float) -> np.ndarray:
-    """Return how much each of `length` pixels counts for each of 28 pixels, each of which averages `scale` of them."""
+@lru_cache(MAX_CACHED)
+def _weights(length: int, longest: int) -> np.ndarray:
+    """Return how much each of `length` pixels counts for each of 28 pixels if the longer side is `longest` pixels."""
+    scale = longest / BOX
     half = max(scale, 1) / 2
     shift = (BOX - length / scale) / 2  # centered
     middle = (np.arange(IMAGE_SIZE, dtype=np.float32) + (0.5 - MARGIN - int(shift))) * scale

@@ -19,7 +19,7 @@ MAX_CANDIDATES = 100  # on one line
 MAX_COMPONENTS = 4000  # more are texture
 COARSE_PIXELS = 2**19  # of the image in which digits are searched first
 FINE_PIXELS = 2**22  # of the image in which they are searched if they are small
-SMALL_DIGIT = 24  # pixels: digits of fewer pixels are searched again in a larger image
+SMALL_DIGIT = 18  # pixels: lower digits are searched again in a larger image
 MIN_PROBABILITY = 0.5  # of the digits of a component that is cut
 MAX_REJECTED = 0.5  # fraction of rejected digits of a number, exclusive
 REJECTED_TEXT = "?"
@@ -120,7 +120,7 @@ def _find_layout(gray: np.ndarray) -> _Layout:
     scales = [int(np.ceil(np.sqrt(gray.size / pixels))) for pixels in (COARSE_PIXELS, FINE_PIXELS)]
     layout = _find_layout_at(gray, scales[0])
     heights = [line.height for line in layout.lines]
-    is_small = not heights or min(heights) < SMALL_DIGIT
+    is_small = not heights or float(np.median(heights)) < SMALL_DIGIT
     return _find_layout_at(gray, scales[1]) if scales[1] < scales[0] and is_small else layout
 
 
