@@ -22,10 +22,11 @@ from starlette.applications import Starlette  # noqa: E402
 from starlette.responses import PlainTextResponse  # noqa: E402
 from starlette.routing import Route  # noqa: E402
 
-from digitnet import DigitClassifier  # noqa: E402
-from digitnet.app.demo import describe, predict_for_api  # noqa: E402
+from digitnet import ConfigError, DigitClassifier  # noqa: E402
+from digitnet.app.demo import build_demo, describe, predict_for_api  # noqa: E402
 from digitnet.app.server import middleware  # noqa: E402
 from digitnet.app.service import classify, content_of_data_uri, decode_image  # noqa: E402
+from digitnet.inference.classifier import released_model_path  # noqa: E402
 
 
 def uri(content: bytes, kind: str = "image/png") -> str:
@@ -146,6 +147,12 @@ def test_the_api_predicts_as_the_classifier(classifier):
 def test_the_api_requires_an_image(classifier):
     with pytest.raises(gr.Error, match="got no image"):
         predict_for_api(classifier, "")
+
+
+def test_a_model_that_does_not_take_any_image_is_refused():
+    for name in ("digitnet-28.onnx", "digitnet-280.onnx"):
+        with pytest.raises(ConfigError, match=f"needs a model that takes images of any size; .*{name} does not"):
+            build_demo(DigitClassifier(released_model_path().with_name(name)))
 
 
 def test_the_page_describes_the_model(classifier):
