@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Options for train.py: make train ARGS="--trainer.max_epochs 20"
 ARGS ?=
 
-.PHONY: help setup train export app demo test test-fast check bench release-files
+.PHONY: help setup train export app demo test test-fast check bench runtimes release-files
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -45,6 +45,9 @@ check: .venv/installed ## check style, types, docstrings and import directions
 
 bench: .venv/installed ## measure training and inference against baselines and update docs/benchmarks.md (50 minutes)
 	$(BIN)/python benchmarks/page.py $(ARGS)
+
+runtimes: .venv/installed ## run the released models in the installed runtimes and update docs/runtimes.md
+	$(BIN)/python benchmarks/runtimes.py $(ARGS)
 
 # The constraints pin the tested versions. The marker file comes last, so that an interrupted setup is repeated.
 .venv/installed: pyproject.toml constraints.txt
