@@ -226,13 +226,15 @@ def measure(
     path = RELEASE / MODELS[model]
     row = Row(title, model, onnx.load(path).opset_import[0].version)
     with TemporaryDirectory() as directory:
+        copy = Path(directory) / path.name  # onnx2tf changes its input
+        copy.write_bytes(path.read_bytes())
         try:
             if kind in ADAPTERS:
-                results = run_python(kind, options.environments / place, path, inputs, Path(directory))
+                results = run_python(kind, options.environments / place, copy, inputs, Path(directory))
             elif place == "node":
-                results = run_node(kind, options.node.resolve(), path, inputs, Path(directory))
+                results = run_node(kind, options.node.resolve(), copy, inputs, Path(directory))
             else:
-                results = run_chromium(place, options.node.resolve(), path, inputs, Path(directory))
+                results = run_chromium(place, options.node.resolve(), copy, inputs, Path(directory))
         except Exception as error:  # of any runtime
             text = " ".join(str(error).split())
             row.error = (
