@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Options for train.py: make train ARGS="--trainer.max_epochs 20"
 ARGS ?=
 
-.PHONY: help setup train export app demo test test-fast check bench runtimes release-files
+.PHONY: help setup train export app demo test test-fast test-slow check bench runtimes release-files dist
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -30,11 +30,16 @@ demo: .venv/installed ## build site/, the sketchpad for a static host (needs npm
 	$(BIN)/python demo/build.py
 
 # Two processes on two cores: with a thread for each core in both, training steps take 50 % longer.
-test: .venv/installed ## run the entire test suite (25 minutes on two cores)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+test: .venv/installed ## run the entire test suite and print the branch coverage (35 minutes on two cores)
+	$(PYTEST) --cov --cov-report term:skip-covered
+
+test-slow: .venv/installed ## run only the tests that test-fast leaves out
+	$(PYTEST) -m "slow or browser or network"
 
 test-fast: .venv/installed ## run the tests that need neither a browser nor much time (under three minutes on two cores)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not slow and not browser and not network"
+	$(PYTEST) -m "not slow and not browser and not network"
 
 check: .venv/installed ## check style, types, docstrings and import directions
 	$(BIN)/ruff check
@@ -42,6 +47,11 @@ check: .venv/installed ## check style, types, docstrings and import directions
 	$(BIN)/mypy
 	$(BIN)/interrogate digitnet train.py export.py app.py
 	$(BIN)/lint-imports
+
+dist: .venv/installed ## build the wheel and the sdist in dist/ and check them
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
 
 bench: .venv/installed ## measure training and inference against baselines and update docs/benchmarks.md (50 minutes)
 	$(BIN)/python benchmarks/page.py $(ARGS)

@@ -16,7 +16,7 @@ from tests.conftest import ROOT
 from tests.images import draw_digit
 
 PAGES = [
-    ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md",
+    *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG", "SECURITY", "CODE_OF_CONDUCT")),
     ROOT / "checkpoints" / "release" / "MODEL_CARD.md",
     *(path for path in sorted((ROOT / "docs").glob("*.md")) if path.name != "model_card.md"),  # a template
 ]  # fmt: skip

@@ -51,9 +51,20 @@ def run(python: Path, *command: str | Path, cwd: Path) -> str:
     return result.stdout
 
 
+def find_python(version: str) -> str | None:
+    """Return the path of an installed Python of a version such as "3.12", also of one that only pyenv knows."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    candidates = [*pyenv.glob(f"{version}.*/bin/python"), shutil.which(f"python{version}")]
+    for candidate in filter(None, candidates):
+        result = subprocess.run([candidate, "--version"], capture_output=True, text=True)
+        if result.stdout.startswith(f"Python {version}."):
+            return str(candidate)
+    return None
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
-    """Build the wheel from a copy of the repository, so that the build leaves nothing there."""
+    """Build the sdist, and from it the wheel, of a copy of the repository, so that the build leaves nothing there."""
     directory = tmp_path_factory.mktemp("wheel")
     patterns = shutil.ignore_patterns(".*", "reports", "node_modules", "*.egg-info", "build", "tests", "__pycache__")
 
@@ -62,7 +73,11 @@ def wheel(tmp_path_factory) -> Path:
         return patterns(directory, names) | generated
 
     shutil.copytree(ROOT, directory / "source", ignore=left_out)
-    pip(sys.executable, "wheel", "--no-deps", "--wheel-dir", directory, directory / "source")
+    command = [sys.executable, "-m", "build", "--outdir", directory, directory / "source"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    if "No matching distribution" in result.stdout + result.stderr:
+        pytest.skip("needs a package index")
+    assert result.returncode == 0, result.stdout + result.stderr
     (wheel,) = directory.glob("*.whl")
     return wheel
 
@@ -102,6 +117,32 @@ def test_the_wheel_contains_the_released_model_and_no_tests(wheel):
     assert models | {"digitnet/data/glyphs.json"} <= set(names)
     assert any(name.startswith("digitnet/app/static/") for name in names)
     assert not [name for name in names if name.startswith(("tests", "examples", "benchmarks", "data"))]
+
+
+def test_the_description_and_metadata_are_valid_for_a_package_index(wheel):
+    files = [wheel, *wheel.parent.glob("*.tar.gz")]
+    assert len(files) == 2
+    result = subprocess.run(
+        [sys.executable, "-m", "twine", "check", "--strict", *files], capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stdout
+    assert result.stdout.count("PASSED") == 2
+
+
+def test_the_wheel_declares_that_it_has_types(wheel):
+    assert "digitnet/py.typed" in zipfile.ZipFile(wheel).namelist()
+
+
+@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13", "3.14"])
+def test_a_png_is_classified_by_each_python_of_this_machine(wheel, tmp_path, version):
+    python = find_python(version)
+    if python is None or version == f"{sys.version_info.major}.{sys.version_info.minor}":
+        pytest.skip(f"needs Python {version}, other than the one that runs the tests")
+    subprocess.run([python, "-m", "venv", tmp_path / "venv"], check=True, capture_output=True)
+    pip(tmp_path / "venv" / "bin" / "python", "install", wheel)
+    draw_digit().save(tmp_path / "seven.png")
+    program = "import digitnet; print(digitnet.DigitClassifier()('seven.png').label)"
+    assert run(tmp_path / "venv" / "bin" / "python", "-c", program, cwd=tmp_path).strip() == "7"
 
 
 def test_a_png_is_classified_without_torch(base_python, tmp_path):
