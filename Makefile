@@ -31,9 +31,11 @@ demo: .venv/installed ## build site/, the sketchpad for a static host (needs npm
 
 # Two processes on two cores: with a thread for each core in both, training steps take 50 % longer.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# make test COVERAGE= runs the tests without measuring.
+COVERAGE ?= --cov --cov-report term:skip-covered
 
 test: .venv/installed ## run the entire test suite and print the branch coverage (35 minutes on two cores)
-	$(PYTEST) --cov --cov-report term:skip-covered
+	$(PYTEST) $(COVERAGE)
 
 test-slow: .venv/installed ## run only the tests that test-fast leaves out
 	$(PYTEST) -m "slow or browser or network"
