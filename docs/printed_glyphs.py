@@ -5,7 +5,7 @@
 The fonts come from the npm registry, in the packages @fontsource/NAME. Their licenses are the SIL Open Font License,
 the Apache License 2.0 (luckiest-guy, permanent-marker, roboto-slab, schoolbell and special-elite) and that of Bitstream
 Vera (dejavu-sans). All of them allow the use of images of text. Each row of the sheet shows one font: the digits 0 to
-9, then letters and signs that do not look like digits, the last two from another script.
+9, then letters and signs that do not look like digits, the last six from other scripts.
 """
 
 import argparse
@@ -62,9 +62,9 @@ SUBSETS = ("latin", "greek", "cyrillic")  # each is a file of its own
 REGULAR, BOLD = 400, 700
 
 # Characters that do not look like digits in any of the fonts. Left out are, for example, B b D g I i j l O o Q q S s y
-# Z z, the signs ! $ ( ) / [ ] | { }, the Greek beta, gamma and theta, and the Cyrillic be, ve, ze, che and e.
+# Z z, the signs ( ) / [ ] | { }, the Greek beta, gamma and theta, and the Cyrillic be, ve, ze, che and e.
 NON_DIGITS = {
-    "latin": "ACEFGHJKLMNPRTUVWXYacdefhkmnprtuvwx?#@&%+=*<>~^€¥±\N{MULTIPLICATION SIGN}÷«»",
+    "latin": "ACEFGHJKLMNPRTUVWXYacdefhkmnprtuvwx$!?#@&%+=*<>~^€¥±\N{MULTIPLICATION SIGN}÷«»",
     "greek": "ΓΔΛΞΠΣΦΨΩαελμπτφχψω",
     "cyrillic": "ГДЖИЛПФЦШЩЮЯжилпфцшщюя",
 }
@@ -74,19 +74,31 @@ DIGIT_LIKE = {  # further characters that look like digits in a family
     "audiowide black-ops-one bungee orbitron press-start-2p righteous saira-stencil-one silkscreen vt323": "Gae@&%",
 }
 SCRIPTS = {  # package, subset: letters of other scripts that do not look like digits
-    ("noto-sans-arabic", "arabic"): "بتثجخسشصضكنعل",
-    ("noto-sans-bengali", "bengali"): "কঝফমলশষসঅআ",
-    ("noto-sans-devanagari", "devanagari"): "कखगघचजझतथधनफभमलशषस",
-    ("noto-sans-hebrew", "hebrew"): "אהחמתשכ",
-    ("noto-sans-tamil", "tamil"): "கஙஞணநயழளனஜஷஹ",
-    ("noto-sans-thai", "thai"): "กชซฌญฎฏฒณดตถทนบปผฝพฟภมลศษสหฬฮ",
+    ("noto-sans-arabic", "arabic"): "ءآؤئبةتثجحخدزسشصضطظعغػؼؽؾؿفقكلمنهىي",
+    ("noto-sans-armenian", "armenian"): "աբդեէըթժիխհձղմնոպռսվտրւփքֆև",
+    ("noto-sans-bengali", "bengali"): "অআইঈউঊঋঌএঐওঔকখগঘঙচছজঝঞটঠডঢণতথদধনপফবভমযরলশষসহ",
+    ("noto-sans-devanagari", "devanagari"): "अआइईऊऋऌऍऎएऐऑऒओऔकखगघङचछजझञटठडढणतथदधनऩपफबभमयरऱलळऴवशषसह",
+    ("noto-sans-ethiopic", "ethiopic"): "ሀሂሄሆሇላልሏሓሙሟሢሣሤሥሦሧሩራሬርሴሷሺቀቃቄቇቐቒቖቛበቡቢባቤብቦቧቨቫቬቯቲቶቸቼቾኀኂኄኅኋናኔኖኗኛኜኝኡኧካክኴኼኽዄወዊዋዌውዎዏዑዔዘዛ"
+    "ዞዤዬዯዲዴዸዾጄጉጊጋጌግጎጒጔጕጘጚጛጜጝጟጡጧጭጯጰጳጵጶጸጹጺጻጽጾጿፁፂፄፇፈፉፊፌፎፔፕ",
+    ("noto-sans-georgian", "georgian"): "ადეთილმოპჟრტუფქღშჩცძჭჯ",
+    ("noto-sans-gujarati", "gujarati"): "અઆઇઈઉઊઋઌઍએઐઑઓઔકખગઘચછજઝઞઠઢણતથદધનપફબભમયલળવશષસહ",
+    ("noto-sans-gurmukhi", "gurmukhi"): "ਅਆਇਈਉਊਏਐਓਔਕਖਗਘਙਚਛਜਝਞਟਠਢਣਥਦਧਨਪਫਬਭਮਯਰਲਲ਼ਵਸ਼ਸਹ",
+    ("noto-sans-hebrew", "hebrew"): "אבגדהחטכמנעפץצקשת",
+    ("noto-sans-kannada", "kannada"): "ಅಆಇಈಉಊಋಌಎಏಐಒಓಔಕಖಗಘಙಚಛಜಝಞಟಠಡಢಣತಥದಧನಪಫಬಭಮಯರಱಲಳವಶಷಸಹ",
+    ("noto-sans-khmer", "khmer"): "កគឃងចឆជឈញដឋឌឍណតថធបផពភមយលវឝឞសហឡអ",
+    ("noto-sans-lao", "lao"): "ກຄຆຉຌຍຎຏຐຑຒຓດຕຖທຘນບປຜຝພຟຠມຢຨຩສຫຬ",
+    ("noto-sans-myanmar", "myanmar"): "ကခဂဃစဆဇဉညဋဌဍဎဏတထဓနပဖဗဘမယလသဟဠအ",
+    ("noto-sans-sinhala", "sinhala"): "අආඇඈඊඋඌඍඎඏඐඑඒඓඔඕඖකඛගඝඞඟචඡජඣඤඥඦඨඩඪණඬතථදධනඳපඵබභමඹයරශෂසහළ",
+    ("noto-sans-tamil", "tamil"): "அஆஇஈஉஊஎஏஐஒஓஔகஙசஜஞடணதநனபமயரறலளழவஶஷஸஹ",
+    ("noto-sans-telugu", "telugu"): "అఆఇఈఉఊఋఌఎఏఐఒఓఔకఖగఘఙచఛజఝఞటఠడఢణతథదధనపఫబభమయరఱలళఴవశషసహ",
+    ("noto-sans-thai", "thai"): "กขฃคฅฆงจชซฌญฎฏฐฑฒณดตถทธนบปผฝพฟภมยฤลฦวศษสหฬอฮ",
     ("yomogi", "japanese"): "あいおかきけさせたなにぬねはふほまみむめゆれわをサシネホモキ"
     "水木金火山人大天文学校本国年時分中小風雨雪花草森林車電話語書東西南北新高長馬鳥魚愛道家食",
 }
 DIGIT_SIZES = (16, 22, 32, 64, 64, 64)  # pixels per em, one of which is sampled for each glyph
 NON_DIGIT_SIZES = (24, 64, 64, 64)  # larger, because a small letter may look like a digit
 MAX_INK = 255
-SCRIPT_COLUMNS = 2  # letters of other scripts in each row
+SCRIPT_COLUMNS = 6  # letters of other scripts in each row
 
 Glyph = tuple[Path, str]  # a font file and a character
 

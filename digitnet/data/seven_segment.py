@@ -32,7 +32,7 @@ MARGIN = 3  # pixels
 
 # A pair of numbers has the limits of a uniform distribution; lengths are fractions of the height of a digit.
 WIDTH = (0.45, 0.75)
-THICKNESS = (0.06, 0.16)
+THICKNESS = (0.03, 0.18)
 GAP = (0.0, 0.04)  # between two segments, on each side
 SHEARED, SHEAR = 0.5, (0.05, 0.3)  # fraction of digits; horizontal displacement per unit of height
 DIM, DIM_INK = 0.15, (0.05, 0.3)  # fraction of digits with visible unlit segments; their ink
