@@ -63,6 +63,6 @@ ACTIVATION_DOCS = {
     "maps1": "float32 [N, 32, 13, 13]: the feature maps after the first pooling and ReLU.",
     "maps2": "float32 [N, 64, 5, 5]: the feature maps after the second pooling and ReLU.",
     "dense": "float32 [N, 128]: the activations of the first dense layer after ReLU.",
-    "logits": "float32 [N, 10]: the calibrated logits.",
+    "logits": "float32 [N, 10]: the calibrated logits; with test-time augmentation, their mean over the views.",
     "probabilities": "float32 [N, 10]: the probability of each digit.",
 }

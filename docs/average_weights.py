@@ -21,8 +21,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # to run from a clone wit
 from digitnet.data.datamodule import split_indices
 from digitnet.data.mnist import fetch_mnist
 from digitnet.model.calibration import Calibration
-from digitnet.model.checkpoint import load_model, read_checkpoint
+from digitnet.model.checkpoint import TrainedModel, load_model, read_checkpoint
 from digitnet.model.network import ConvNet
+from digitnet.model.views import Views
 
 FRACTIONS = [step / 10 for step in range(11)]
 VAL_FRACTION = 0.1  # as in checkpoints/release/fine_tuning.yaml
@@ -74,16 +75,19 @@ def main() -> None:
     val, _ = split_indices(len(images), VAL_FRACTION)
     ink, labels = images.data[val, None].float() / 255, images.targets[val]
     before, after = (load_model(path).network.state_dict() for path in (options.before, options.after))
-    network, calibration, correct = ConvNet().eval(), Calibration(), {}
+    network, correct = ConvNet().eval(), {}
     for fraction in FRACTIONS:
         network.load_state_dict(average(before, after, fraction))
         correct[fraction] = int((logits_of(network, ink).argmax(1) == labels).sum())
         print(f"{fraction:.1f}: {correct[fraction] / len(labels):.2%}")
     chosen = max(fraction for fraction in FRACTIONS if correct[fraction] >= correct[0])
     network.load_state_dict(average(before, after, chosen))
+    views, calibration, averaged_calibration = Views(), Calibration(), Calibration()
     calibration.fit(logits_of(network, ink), labels)
+    averaged_calibration.fit(views.average(logits_of(network, views(ink))), labels)
+    model = TrainedModel(network, calibration, averaged_calibration)
     checkpoint = {key: value for key, value in read_checkpoint(options.after).items() if key in KEYS}
-    checkpoint["state_dict"] = nn.ModuleDict({"network": network, "calibration": calibration}).state_dict()
+    checkpoint["state_dict"] = nn.ModuleDict(model._asdict()).state_dict()
     torch.save(checkpoint, options.average)
     print(f"{options.average}: {chosen:.1f} of the fine-tuned weights")
 

@@ -113,7 +113,7 @@ def fit(model: DigitNet, data: AdaptationDataModule, on_step: Callable[[], None]
 
 @torch.inference_mode()
 def score(model: DigitNet, images: LabeledImages) -> Score:
-    """Count the errors of a module.
+    """Count the errors of a module with test-time augmentation, with which it is exported.
 
     Args:
         model: The module; it is set to evaluation mode.
@@ -124,9 +124,11 @@ def score(model: DigitNet, images: LabeledImages) -> Score:
     """
     model.eval()
     ink = images.images.unsqueeze(1).float() / 255
-    logits = model.calibration(torch.cat([model(batch) for batch in torch.split(ink, SCORE_BATCH_SIZE)]))
+    calibration, views = model.averaged_calibration, model.views
+    batches = torch.split(ink, SCORE_BATCH_SIZE)
+    logits = calibration(torch.cat([views.average(model(views(batch))) for batch in batches]))
     confidence, digit = logits.softmax(1).max(1)
     misclassified = digit != images.labels
-    wrong = misclassified | (confidence < model.calibration.threshold)
+    wrong = misclassified | (confidence < calibration.threshold)
     loss = F.cross_entropy(logits, images.labels, reduction="sum")
     return Score(len(digit), int(wrong.sum()), int(misclassified.sum()), float(loss))

@@ -22,7 +22,8 @@ from digitnet.console import OptionParser, log_to_stderr, one_line_errors
 from digitnet.contract import ACTIVATION_DOCS, FRAMED_DOC, FRAMED_NAME, FRAMING_DOCS, IMAGE_SIZE, INPUT_DOC, INPUT_NAME
 from digitnet.errors import ExportError
 from digitnet.export.cli import add_model_options
-from digitnet.export.graph import ExportedNetwork, Weights, store_weights, to_onnx
+from digitnet.export.graph import ExportedNetwork, Weights, exported_module, store_weights, to_onnx
+from digitnet.export.variant import Variant
 from digitnet.export.verify import sample_images, with_stored_weights
 from digitnet.files import write_atomically
 from digitnet.model.checkpoint import TrainedModel, load_model
@@ -44,6 +45,7 @@ class Activations(nn.Module):
     def __init__(self, exported: ExportedNetwork) -> None:
         super().__init__()
         self.network = exported.network
+        self.views = exported.views
 
     def forward(self, framed: Tensor) -> tuple[Tensor, ...]:
         """Return the activations of each layer.
@@ -52,17 +54,17 @@ class Activations(nn.Module):
             framed: Float32 (N, 28, 28) in [0, 1], 1 = ink.
 
         Returns:
-            The outputs of `digitnet.contract.ACTIVATION_DOCS`.
+            The outputs of `digitnet.contract.ACTIVATION_DOCS`. With test-time augmentation, the activations are those
+            of the framed digit itself, and the logits are the average over its views.
         """
-        activations = [framed[:, None]]
-        for layer in self.network:
-            activations.append(layer(activations[-1]))
-        outputs = [
-            output
-            for layer, output in zip(self.network, activations[1:], strict=True)
-            if isinstance(layer, nn.ReLU) or layer is self.network[-1]
-        ]
-        return *outputs, outputs[-1].softmax(1)
+        ink = output = framed[:, None]
+        activations = []
+        for layer in self.network[:-1]:
+            output = layer(output)
+            if isinstance(layer, nn.ReLU):
+                activations.append(output)
+        logits = self.network[-1](output) if self.views is None else self.views.average(self.network(self.views(ink)))
+        return *activations, logits, logits.softmax(1)
 
 
 class FramingSteps(nn.Module):
@@ -86,13 +88,16 @@ class FramingSteps(nn.Module):
         return framed, box * visible, square * visible
 
 
-def build_activations(model: TrainedModel, checkpoint: Path, weights: Weights = "float16") -> bytes:
+def build_activations(
+    model: TrainedModel, checkpoint: Path, weights: Weights = "float16", averaged: bool = False
+) -> bytes:
     """Export the network with its activations as outputs, and verify the file.
 
     Args:
         model: The trained network and its calibration.
         checkpoint: The checkpoint of that model, whose SHA-256 is stored.
         weights: Data type in which the large weights are stored.
+        averaged: Whether the logits are averaged over several views of each image.
 
     Returns:
         The content of the ONNX file.
@@ -101,13 +106,15 @@ def build_activations(model: TrainedModel, checkpoint: Path, weights: Weights = 
         ExportError: If onnxruntime's outputs differ from those of torch.
     """
     example = torch.zeros(2, IMAGE_SIZE, IMAGE_SIZE)
-    proto = to_onnx(Activations(ExportedNetwork(model)), example, FRAMED_NAME, ["N", None, None], ACTIVATION_DOCS)
+    variant = Variant(network_only=True, averaged=averaged)
+    exported = Activations(exported_module(model, variant))
+    proto = to_onnx(exported, example, FRAMED_NAME, ["N", None, None], ACTIVATION_DOCS)
     store_weights(proto, weights)
     digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     _document(proto, "The network of digitnet with its activations.", FRAMED_DOC, ACTIVATION_DOCS, digest)
     rng = np.random.default_rng(0)
     samples = [rng.random((count, IMAGE_SIZE, IMAGE_SIZE), dtype=np.float32) for count in (1, 2, 7)]
-    return _verified(proto, Activations(with_stored_weights(model, proto)).eval(), samples)
+    return _verified(proto, Activations(with_stored_weights(model, proto, variant)).eval(), samples)
 
 
 def build_framing() -> bytes:
@@ -165,7 +172,7 @@ def main(args: list[str] | None = None) -> None:
     checkpoint: Path = options.checkpoint
     files = {
         options.model.with_suffix(ACTIVATIONS_SUFFIX): build_activations(
-            load_model(checkpoint), checkpoint, options.weights
+            load_model(checkpoint), checkpoint, options.weights, options.test_time_augmentation
         )
     }
     if options.framing:

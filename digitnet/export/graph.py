@@ -18,9 +18,12 @@ from torch import Tensor, nn
 
 from digitnet import __version__
 from digitnet.contract import NUM_CLASSES, REJECTED
+from digitnet.errors import ExportError
 from digitnet.export.variant import OPSET, Variant
+from digitnet.model.calibration import Calibration
 from digitnet.model.checkpoint import TrainedModel
 from digitnet.model.framing import Framing
+from digitnet.model.views import Views
 
 IR_VERSION = 9  # of OPSET
 MAX_CONSTANT_SIZE = 2**22  # numbers; larger constants are computed at each inference
@@ -35,15 +38,18 @@ class ExportedNetwork(nn.Module):
     """The computation of the exported file without framing, in torch.
 
     Args:
-        model: The trained network and its calibration.
+        model: The trained network and its calibrations.
+        averaged: Whether the logits are averaged over several views of each image.
     """
 
-    def __init__(self, model: TrainedModel) -> None:
+    def __init__(self, model: TrainedModel, averaged: bool = False) -> None:
         super().__init__()
         self.network = model.network.fused()
+        self.views = Views() if averaged else None
+        calibration = choose_calibration(model, averaged)
         for parameter in self.network[-1].parameters():  # temperature scaling as part of the last layer
-            parameter.data /= model.calibration.temperature
-        self.threshold = max(model.calibration.threshold.item(), MIN_THRESHOLD)
+            parameter.data /= calibration.temperature
+        self.threshold = max(calibration.threshold.item(), MIN_THRESHOLD)
 
     def forward(self, ink: Tensor) -> tuple[Tensor, ...]:
         """Return the outputs of the file without framing.
@@ -66,7 +72,7 @@ class ExportedNetwork(nn.Module):
             Probabilities, float32 (N, 10), and labels, int32 (N,).
         """
         visible = (ink.amax((2, 3)) > 0).float()  # (N, 1)
-        probabilities = (self.network(ink) * visible).softmax(1)  # 0.1 each if blank
+        probabilities = (self.logits(ink) * visible).softmax(1)  # 0.1 each if blank
         # Without ArgMax and Where, which OpenCV's older engine evaluates incorrectly; of equal ones, the first counts.
         order = torch.arange(NUM_CLASSES, 0, -1, device=ink.device).float()
         is_largest = (probabilities >= probabilities.amax(1, keepdim=True)).float()
@@ -75,16 +81,28 @@ class ExportedNetwork(nn.Module):
         label = (digit - REJECTED) * accepted + REJECTED
         return probabilities, label.to(torch.int32)  # not int64, which JavaScript receives as BigInt
 
+    def logits(self, ink: Tensor) -> Tensor:
+        """Return the calibrated logits.
+
+        Args:
+            ink: Float32 (N, 1, 28, 28).
+
+        Returns:
+            Float32 (N, 10).
+        """
+        return self.network(ink) if self.views is None else self.views.average(self.network(self.views(ink)))
+
 
 class ExportedModel(ExportedNetwork):
     """The computation of the exported file, in torch.
 
     Args:
         model: The trained network and its calibration.
+        averaged: Whether the logits are averaged over several views of each image.
     """
 
-    def __init__(self, model: TrainedModel) -> None:
-        super().__init__(model)
+    def __init__(self, model: TrainedModel, averaged: bool = False) -> None:
+        super().__init__(model, averaged)
         self.framing = Framing()
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
@@ -111,7 +129,29 @@ def exported_module(model: TrainedModel, variant: Variant = FREE_SIZES) -> Expor
     Returns:
         The module, in evaluation mode.
     """
-    return (ExportedNetwork(model) if variant.network_only else ExportedModel(model)).eval()
+    build = ExportedNetwork if variant.network_only else ExportedModel
+    return build(model, variant.averaged).eval()
+
+
+def choose_calibration(model: TrainedModel, averaged: bool) -> Calibration:
+    """Return the calibration of what a file computes.
+
+    Args:
+        model: The trained network and its calibrations.
+        averaged: Whether the logits are averaged over several views of each image.
+
+    Returns:
+        The calibration that was fitted on such logits.
+
+    Raises:
+        ExportError: If there is none.
+    """
+    if averaged and not model.averaged_calibration.threshold:
+        raise ExportError(
+            "The checkpoint has no calibration for test-time augmentation: it was trained by an earlier version."
+            " Train it again, or export it without --test-time-augmentation"
+        )
+    return model.averaged_calibration if averaged else model.calibration
 
 
 def build_onnx(model: TrainedModel, weights: Weights = "float32", variant: Variant = FREE_SIZES) -> onnx.ModelProto:
@@ -281,6 +321,7 @@ def add_metadata(
         variant: Which inputs the file takes.
     """
     graph = proto.graph
+    module = exported_module(model, variant)
     graph.input[0].doc_string = variant.input_doc
     for output in graph.output:
         output.doc_string = variant.outputs[output.name]
@@ -293,8 +334,10 @@ def add_metadata(
             "version": __version__,
             "training_data": "MNIST (Y. LeCun, C. Cortes, C. J. C. Burges), training images; synthetic digits",
             "test_accuracy": f"{test_accuracy:.4f}",
-            "threshold": f"{ExportedModel(model).threshold:.4f}",  # of the largest probability
-            "temperature": f"{model.calibration.temperature.item():.4f}",  # by which the logits are divided
+            "threshold": f"{module.threshold:.4f}",  # of the largest probability
+            # The logits are divided by it.
+            "temperature": f"{choose_calibration(model, variant.averaged).temperature.item():.4f}",
+            "views": str(1 if module.views is None else len(module.views.rows)),  # over which they are averaged
             "classes": ",".join(map(str, range(NUM_CLASSES))),
             "input": variant.input_doc,
             "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),

@@ -24,6 +24,7 @@ class Variant:
         width: Width of the images in pixels, or None if it is free.
         channels: Number of channels, 1, 3 or 4, or None if it is free.
         network_only: Whether the input is ink instead of images; height, width and channels are unused then.
+        averaged: Whether the logits are averaged over several views of each image (test-time augmentation).
         opset: The version of the ONNX operators, from 13 to 22.
     """
 
@@ -32,6 +33,7 @@ class Variant:
     width: int | None = None
     channels: int | None = None
     network_only: bool = False
+    averaged: bool = False
     opset: int = OPSET
 
     @property

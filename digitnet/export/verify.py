@@ -7,7 +7,6 @@ import onnx
 import onnxruntime as ort
 import torch
 from onnx import helper, numpy_helper
-from torch import nn
 
 from digitnet.contract import CHANNELS, IMAGE_SIZE
 from digitnet.data.mnist import read_test_set
@@ -172,7 +171,7 @@ def _expect(what: str, value: object, expected: object) -> None:
         raise ExportError(f"expected {expected} as {what} of the exported file, got {value}")
 
 
-def network_accuracy(network: nn.Module, data_dir: str) -> float:
+def network_accuracy(network: Callable[[torch.Tensor], torch.Tensor], data_dir: str) -> float:
     """Return the accuracy of a network without framing on MNIST's test images.
 
     Args:

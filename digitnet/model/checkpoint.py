@@ -21,6 +21,7 @@ FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)  # depend
 MAX_UNPACKED_BYTES = 64 * 2**20  # a checkpoint of digitnet with the state of AdamW has less than 3 MB
 # Of a checkpoint, relative to the weights in it: AdamW's two buffers make it 3, and float64 in place of float32 6.
 MAX_SIZE_RATIO = 8
+ADDED = "averaged_calibration."  # prefix of the buffers that checkpoints of earlier versions lack
 
 
 class TrainedModel(NamedTuple):
@@ -29,10 +30,13 @@ class TrainedModel(NamedTuple):
     Attributes:
         network: Maps ink to logits.
         calibration: The temperature of the logits and the rejection threshold.
+        averaged_calibration: Both for logits that are averaged over `digitnet.model.views`. Its threshold is 0 if the
+            checkpoint has none.
     """
 
     network: ConvNet
     calibration: Calibration
+    averaged_calibration: Calibration
 
 
 def load_model(path: str | Path) -> TrainedModel:
@@ -48,10 +52,11 @@ def load_model(path: str | Path) -> TrainedModel:
         CheckpointError: If the checkpoint is missing, damaged or of another network; see `read_checkpoint`.
         OSError: If the file cannot be read.
     """
-    modules = nn.ModuleDict({"network": ConvNet(), "calibration": Calibration()})
-    modules.load_state_dict(read_checkpoint(path, modules)["state_dict"])
+    model = TrainedModel(ConvNet(), Calibration(), Calibration())
+    modules = nn.ModuleDict(model._asdict())
+    modules.load_state_dict(read_checkpoint(path, modules)["state_dict"], strict=False)
     modules.eval()
-    return TrainedModel(modules["network"], modules["calibration"])  # type: ignore[arg-type]
+    return model
 
 
 def read_checkpoint(path: str | Path, reference: nn.Module | None = None) -> dict[str, Any]:
@@ -120,7 +125,8 @@ def _check_content(path: Path, checkpoint: Any) -> None:
 def _check_state_dict(path: Path, weights: dict[str, Any], expected: dict[str, Tensor]) -> None:
     """Raise CheckpointError unless `weights` has the same names, shapes and kinds of data types as `expected`."""
     for name, tensor in expected.items():
-        check_tensor(path, name, weights.get(name), tensor)
+        if name in weights or not name.startswith(ADDED):
+            check_tensor(path, name, weights.get(name), tensor)
     if extra := set(weights) - set(expected):
         raise CheckpointError(f"{path} is of another network: it has {min(map(str, extra))}, digitnet does not")
 

@@ -1,6 +1,7 @@
 """The LightningModule: how the network is trained, validated and tested."""
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +19,7 @@ from digitnet.errors import ConfigError, DivergedError
 from digitnet.model.calibration import Calibration
 from digitnet.model.checkpoint import load_model
 from digitnet.model.network import ConvNet
+from digitnet.model.views import Views
 
 DEFAULT_DROPOUT = 0.25
 INITIAL_RATE = 0.04  # of the one-cycle schedule, as a fraction of the maximum learning rate
@@ -78,7 +80,8 @@ class DigitNet(LightningModule):
             self.network.load_state_dict(load_model(weights).network.state_dict())
         if not any(parameter.requires_grad for parameter in self.network.parameters()):
             raise ConfigError(f"model.network {type(self.network).__name__} has no parameters to train")
-        self.calibration = Calibration()
+        self.views = Views()
+        self.calibration, self.averaged_calibration = Calibration(), Calibration()
         # Labels and losses are not validated, because that would synchronize with a GPU at each step.
         self.train_loss = MeanMetric(nan_strategy="disable")
         accuracy = MulticlassAccuracy(NUM_CLASSES, average="micro", ignore_index=-1, validate_args=False)
@@ -86,6 +89,16 @@ class DigitNet(LightningModule):
         self._metrics_logged = False  # in this epoch
         # Metrics rather than lists, because they are gathered over processes.
         self.val_logits, self.val_labels = CatMetric(nan_strategy="disable"), CatMetric(nan_strategy="disable")
+        self.averaged_val_logits = CatMetric(nan_strategy="disable")
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Accept a checkpoint of an earlier version, which has no calibration for test-time augmentation.
+
+        Args:
+            checkpoint: The content of the checkpoint, which is changed in place.
+        """
+        for name, value in self.averaged_calibration.state_dict().items():
+            checkpoint["state_dict"].setdefault(f"averaged_calibration.{name}", value)
 
     def forward(self, ink: Tensor) -> Tensor:
         """Return the logits of framed images.
@@ -154,20 +167,29 @@ class DigitNet(LightningModule):
             batch_idx: The index of the batch in the epoch.
         """
         logits = self._evaluate(batch, "val", self.val_accuracy)
-        self.val_logits.update(logits)
-        self.val_labels.update(batch[1])
+        if self._calibrates:
+            self.val_logits.update(logits)
+            self.averaged_val_logits.update(self.views.average(self(self.views(batch[0]))))
+            self.val_labels.update(batch[1])
+
+    @property
+    def _calibrates(self) -> bool:
+        """Whether this validation is a part of training, after which the calibration is fitted."""
+        return self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking
 
     def on_validation_epoch_end(self) -> None:
-        """Fit the calibration on the digits among the validation images.
+        """Fit both calibrations on the digits among the validation images.
 
         Raises:
             DivergedError: If the logits are not finite.
         """
-        logits, labels = torch.as_tensor(self.val_logits.compute()), torch.as_tensor(self.val_labels.compute())
-        self.val_logits.reset()
-        self.val_labels.reset()
-        if self.trainer.state.fn != TrainerFn.FITTING or self.trainer.sanity_checking:
+        if not self._calibrates:
             return
+        logits, averaged_logits, labels = (
+            torch.as_tensor(metric.compute()) for metric in (self.val_logits, self.averaged_val_logits, self.val_labels)
+        )
+        for metric in (self.val_logits, self.averaged_val_logits, self.val_labels):
+            metric.reset()
         if not logits.isfinite().all():
             raise DivergedError(
                 f"The network's outputs are not finite after epoch {self.current_epoch + 1}: training diverged."
@@ -176,6 +198,7 @@ class DigitNet(LightningModule):
         digits = labels >= 0
         if digits.any():
             self.calibration.fit(logits[digits].float(), labels[digits].long())
+            self.averaged_calibration.fit(averaged_logits[digits].float(), labels[digits].long())
 
     def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Log loss and accuracy, and return the logits for callbacks.

@@ -122,7 +122,7 @@ def test_the_checkpoint_and_a_verified_onnx_file_are_written(adapted, mnist_dir,
     metadata = {entry.key: entry.value for entry in onnx.load(output).metadata_props}
     assert metadata["adapted_to"] == "20 corrections"
     model = load_model(written)
-    assert float(metadata["temperature"]) == pytest.approx(model.calibration.temperature.item(), abs=1e-4)
+    assert float(metadata["temperature"]) == pytest.approx(model.averaged_calibration.temperature.item(), abs=1e-4)
     assert stages == sorted(stages)
     assert stages[-1] == 1
 

@@ -23,7 +23,12 @@ def test_only_the_dense_layers_and_the_calibration_change(model, data):
     fit(model, data, on_step=lambda: None)
     changed = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
     dense = {f"network.dense{layer}.{name}" for layer in (1, 2) for name in ("weight", "bias")}
-    assert changed == {*dense, "calibration.temperature", "calibration.threshold"}
+    calibrations = {
+        f"{calibration}.{name}"
+        for calibration in ("calibration", "averaged_calibration")
+        for name in ("temperature", "threshold")
+    }
+    assert changed == dense | calibrations
 
 
 def test_a_run_trains_with_dropout_even_if_the_module_was_in_evaluation_mode(model, data):
@@ -66,10 +71,11 @@ def test_a_rejected_image_is_an_error_but_not_misclassified(model):
     images = LabeledImages(torch.zeros(3, 28, 28, dtype=torch.uint8), torch.tensor([0, 1, 0]))
 
     def forward(ink):
-        return torch.tensor([[9.0] + [0.0] * 9, [9.0] + [0.0] * 9, [0.2] + [0.0] * 9])  # sure, wrong, unsure
+        logits = torch.tensor([[9.0] + [0.0] * 9, [9.0] + [0.0] * 9, [0.2] + [0.0] * 9])  # sure, wrong, unsure
+        return logits.repeat_interleave(len(ink) // 3, 0)
 
     model.forward = forward
-    model.calibration.threshold.fill_(0.5)
+    model.averaged_calibration.threshold.fill_(0.5)
     result = score(model, images)
     assert (result.images, result.errors, result.misclassified) == (3, 2, 1)
 

@@ -17,6 +17,7 @@ from digitnet.export import activations
 from digitnet.export.activations import build_activations, build_framing, main
 from digitnet.export.verify import sample_images
 from digitnet.model.checkpoint import load_model
+from digitnet.model.views import VIEWS, Views
 from tests.conftest import ROOT
 from tests.images import random_image
 from tests.model import framing_oracle
@@ -48,13 +49,19 @@ def framed_samples() -> np.ndarray:
 
 def activations_in_torch(framed: np.ndarray) -> list[np.ndarray]:
     """Return the activations of the checkpoint, written down layer by layer, without fusion."""
-    network, calibration = load_model(CHECKPOINT)
-    with torch.inference_mode():
-        maps1 = F.max_pool2d(F.relu(network.conv1(torch.from_numpy(framed)[:, None])), 2)
+    network, _, calibration = load_model(CHECKPOINT)
+
+    def layers(ink):
+        maps1 = F.max_pool2d(F.relu(network.conv1(ink)), 2)
         maps2 = F.relu(network.norm(F.max_pool2d(network.conv2(maps1), 2)))
         dense = F.relu(network.dense1(maps2.flatten(1)))
-        logits = network.dense2(dense) / calibration.temperature
-        return [output.numpy() for output in (maps1, maps2, dense, logits, logits.softmax(1))]
+        return maps1, maps2, dense, network.dense2(dense) / calibration.temperature
+
+    with torch.inference_mode():
+        ink = torch.from_numpy(framed)[:, None]
+        views = [Views((view,))(ink) for view in VIEWS]
+        logits = torch.stack([layers(view)[3] for view in views]).mean(0)
+        return [output.numpy() for output in (*layers(ink)[:3], logits, logits.softmax(1))]
 
 
 @pytest.mark.parametrize("count", [1, 2, 30])
@@ -135,7 +142,8 @@ def test_the_activations_belong_to_the_released_checkpoint(network_session):
 
 @pytest.mark.slow
 def test_the_command_makes_the_released_files_again(tmp_path):
-    main([f"--checkpoint={CHECKPOINT}", f"--model={tmp_path}/digitnet.onnx", f"--framing={tmp_path}/framing.onnx"])
+    files = [f"--model={tmp_path}/digitnet.onnx", f"--framing={tmp_path}/framing.onnx"]
+    main([f"--checkpoint={CHECKPOINT}", "--test-time-augmentation", *files])
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(FILES)
     framed = framed_samples()[:20]
     for name, feed in zip(FILES, ({FRAMED_NAME: framed}, {INPUT_NAME: sample_images(2, seed=1)[8]}), strict=True):
@@ -148,7 +156,7 @@ def test_the_command_makes_the_released_files_again(tmp_path):
 @pytest.mark.parametrize("weights", ["float32", "int8"])
 def test_the_weights_may_be_stored_in_each_data_type(weights):
     framed = framed_samples()
-    content = build_activations(load_model(CHECKPOINT), CHECKPOINT, weights)
+    content = build_activations(load_model(CHECKPOINT), CHECKPOINT, weights, averaged=True)
     (probabilities,) = open_session(content).run(["probabilities"], {FRAMED_NAME: framed})
     expected = activations_in_torch(framed)[-1]
     np.testing.assert_allclose(probabilities, expected, rtol=0, atol=1e-5 if weights == "float32" else 0.05)

@@ -15,10 +15,13 @@ from digitnet.export.cli import build_parser, variant_from_options
 from digitnet.export.graph import add_metadata, build_onnx, convert_opset, exported_module
 from digitnet.export.variant import MAX_OPSET, MIN_OPSET, MIN_OPSET_OF_FREE_SIZES, Variant
 from digitnet.export.verify import sample_inputs, verify
+from digitnet.model.calibration import Calibration
+from digitnet.model.views import VIEWS, Views
 from tests.export.conftest import RELEASED_CHECKPOINT, failure
 
 VARIANTS = {
     "network": Variant(network_only=True),
+    "averaged": Variant(network_only=True, averaged=True),
     "fixed": Variant(2, 60, 44, 4),
     "free": Variant(),
 }
@@ -28,7 +31,7 @@ DYNAMIC_OPERATORS = {"Shape", "If", "Loop", "Scan", "Range", "Expand", "Size", "
 @pytest.fixture(scope="module")
 def protos(released_model, default_proto):
     """The variants in opset 18, by name."""
-    built = {name: build_onnx(released_model, variant=VARIANTS[name]) for name in ("network", "fixed")}
+    built = {name: build_onnx(released_model, variant=VARIANTS[name]) for name in ("network", "averaged", "fixed")}
     return built | {"free": default_proto}
 
 
@@ -56,7 +59,7 @@ def test_a_variant_agrees_with_torch_in_each_opset(protos, released_model, name,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["network", "fixed"])
+@pytest.mark.parametrize("name", ["network", "averaged", "fixed"])
 def test_a_file_with_fixed_sizes_computes_no_shapes_and_no_constants(protos, name):
     proto = onnx.shape_inference.infer_shapes(protos[name])
     assert not {node.op_type for node in proto.graph.node} & DYNAMIC_OPERATORS
@@ -74,6 +77,7 @@ def test_a_file_with_fixed_sizes_computes_no_shapes_and_no_constants(protos, nam
     ("name", "shapes"),
     [
         ("network", [["N", 1, 28, 28], ["N", 10], ["N"]]),
+        ("averaged", [["N", 1, 28, 28], ["N", 10], ["N"]]),
         ("fixed", [[2, 60, 44, 4], [2, 10], [2], [2, 28, 28], [2]]),
         ("free", [["N", "H", "W", "C"], ["N", 10], ["N"], ["N", 28, 28], ["N"]]),
     ],
@@ -82,6 +86,25 @@ def test_the_file_states_its_fixed_and_its_free_sizes(protos, name, shapes):
     values = [*protos[name].graph.input, *protos[name].graph.output]
     stated = [[size.dim_value or size.dim_param for size in value.type.tensor_type.shape.dim] for value in values]
     assert stated == shapes
+
+
+@pytest.mark.slow
+def test_test_time_augmentation_averages_the_logits_over_the_views(protos, released_model):
+    ink = torch.zeros(4, 1, 28, 28)
+    ink[:3, :, 5:22, 12:16] = 0.9
+    session = ort.InferenceSession(protos["averaged"].SerializeToString())
+    (probabilities,) = session.run(["probabilities"], {"ink": ink.numpy()})
+    with torch.inference_mode():
+        logits = [released_model.network(Views((view,))(ink)) for view in VIEWS]
+        expected = released_model.averaged_calibration(torch.stack(logits).mean(0)).softmax(1)
+    expected[3] = 0.1  # blank
+    np.testing.assert_allclose(probabilities, expected, rtol=0, atol=1e-5)
+
+
+def test_test_time_augmentation_needs_a_calibration_for_it(released_model):
+    earlier = released_model._replace(averaged_calibration=Calibration())
+    with pytest.raises(ExportError, match="Train it again, or export it without --test-time-augmentation"):
+        exported_module(earlier, Variant(averaged=True))
 
 
 @pytest.mark.slow

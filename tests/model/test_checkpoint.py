@@ -38,12 +38,22 @@ def refused(path, message):
 
 def test_a_network_is_loaded_with_its_weights_and_its_calibration(content, path):
     content["state_dict"]["calibration.temperature"] = torch.tensor(1.5)
+    content["state_dict"]["averaged_calibration.threshold"] = torch.tensor(0.6)
     torch.save(content, path)
-    network, calibration = load_model(path)
+    network, calibration, averaged_calibration = load_model(path)
     for name, weight in network.state_dict().items():
         assert torch.equal(weight, content["state_dict"][f"network.{name}"])
     assert calibration.temperature == 1.5
+    assert averaged_calibration.threshold == torch.tensor(0.6)
     assert not network.training
+
+
+def test_a_checkpoint_of_an_earlier_version_has_no_calibration_for_test_time_augmentation(content, path):
+    for name in ("temperature", "threshold"):
+        del content["state_dict"][f"averaged_calibration.{name}"]
+    torch.save({**content, "pytorch-lightning_version": "2.6.6"}, path)
+    assert load_model(path).averaged_calibration.threshold == 0
+    assert DigitNet.load_from_checkpoint(path).averaged_calibration.threshold == 0
 
 
 def test_hyperparameters_are_read(content, path):

@@ -100,11 +100,12 @@ def test_a_checkpoint_of_a_run_is_loaded_as_lightning_documents(run):
     model = DigitNet.load_from_checkpoint(run.root / "checkpoints" / "best.ckpt", map_location="cpu").eval()
     assert model.hparams["dropout"] == 0.4
     assert model.learning_rate == 0.003
-    network, calibration = load_model(run.root / "checkpoints" / "best.ckpt")
+    network, calibration, averaged_calibration = load_model(run.root / "checkpoints" / "best.ckpt")
     ink = torch.rand(3, 1, 28, 28)
     with torch.no_grad():
         assert torch.equal(model(ink), network(ink))
     assert model.calibration.temperature == calibration.temperature != 1
+    assert model.averaged_calibration.threshold == averaged_calibration.threshold != 0
 
 
 @pytest.mark.slow

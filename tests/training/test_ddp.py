@@ -13,6 +13,7 @@ import torch
 from digitnet.data.datamodule import MNISTDataModule
 from digitnet.model.calibration import Calibration
 from digitnet.model.checkpoint import load_model
+from digitnet.model.views import VIEWS, Views
 from tests.conftest import ROOT, TRAIN_IMAGES, child_processes
 from tests.forking import DEADLINE
 
@@ -104,12 +105,14 @@ def test_two_processes_leave_one_checkpoint_and_one_report_and_learn_as_well_as_
     images, labels = data.val_set.images, data.val_set.labels
     with torch.inference_mode():
         logits = model.network(images[:, None].float() / 255)
+        views = [model.network(Views((view,))(images[:, None].float() / 255)) for view in VIEWS]
     assert torch.nn.functional.cross_entropy(logits, labels).item() == pytest.approx(two["val_loss"], rel=1e-4)
     assert (logits.argmax(1) == labels).float().mean().item() == pytest.approx(two["val_accuracy"], abs=1e-6)
-    expected = Calibration()
-    expected.fit(logits, labels)
-    for name, value in expected.state_dict().items():
-        assert getattr(model.calibration, name).item() == pytest.approx(value.item(), rel=1e-4)
+    for fitted, values in [(model.calibration, logits), (model.averaged_calibration, torch.stack(views).mean(0))]:
+        expected = Calibration()
+        expected.fit(values, labels)
+        for name, value in expected.state_dict().items():
+            assert getattr(fitted, name).item() == pytest.approx(value.item(), rel=1e-4)
     # The same number of images per step: each of the two processes has a batch of its own.
     finished(tiny_mnist.train(tmp_path / "one", "--trainer.max_epochs=2", "--data.batch_size=32"))
     assert figures(tmp_path / "one")["test_accuracy"] == pytest.approx(two["test_accuracy"], abs=0.0015)
