@@ -19,7 +19,7 @@ train: .venv/installed ## download MNIST, train, test, write checkpoints/ and re
 export: .venv/installed ## export checkpoints/best.ckpt to checkpoints/digitnet.onnx
 	$(BIN)/python export.py $(ARGS)
 
-release-files: .venv/installed ## export the variants in checkpoints/release/ and write their SHA-256 sums (two minutes)
+release-files: .venv/installed ## export checkpoints/release/digitnet.ckpt to all files of the release (three minutes)
 	$(BIN)/python -m digitnet.export.release $(ARGS)
 
 app: .venv/installed ## open the sketchpad in a browser

@@ -4,8 +4,8 @@
 
 Fine-tuning for new kinds of images costs a little accuracy on the earlier ones, and the average of both networks keeps
 most of both (M. Wortsman et al., "Robust fine-tuning of zero-shot models", https://arxiv.org/abs/2109.01903). The
-fraction of the fine-tuned weights is the largest with which the accuracy on MNIST's validation images is not below that
-of the network before.
+fraction of the fine-tuned weights is the largest with which the loss on MNIST's validation images, with test-time
+augmentation and calibration, is not above that of the network before.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.datasets import MNIST
 
@@ -26,6 +27,7 @@ from digitnet.model.network import ConvNet
 from digitnet.model.views import Views
 
 FRACTIONS = [step / 10 for step in range(11)]
+DECIMALS = 4  # of the losses; smaller differences are noise
 VAL_FRACTION = 0.1  # as in checkpoints/release/fine_tuning.yaml
 KEYS = ("state_dict", "hyper_parameters", "pytorch-lightning_version")  # of the released checkpoint
 
@@ -75,21 +77,22 @@ def main() -> None:
     val, _ = split_indices(len(images), VAL_FRACTION)
     ink, labels = images.data[val, None].float() / 255, images.targets[val]
     before, after = (load_model(path).network.state_dict() for path in (options.before, options.after))
-    network, correct = ConvNet().eval(), {}
+    model, views, losses = TrainedModel(ConvNet().eval(), Calibration(), Calibration()), Views(), {}
     for fraction in FRACTIONS:
-        network.load_state_dict(average(before, after, fraction))
-        correct[fraction] = int((logits_of(network, ink).argmax(1) == labels).sum())
-        print(f"{fraction:.1f}: {correct[fraction] / len(labels):.2%}")
-    chosen = max(fraction for fraction in FRACTIONS if correct[fraction] >= correct[0])
-    network.load_state_dict(average(before, after, chosen))
-    views, calibration, averaged_calibration = Views(), Calibration(), Calibration()
-    calibration.fit(logits_of(network, ink), labels)
-    averaged_calibration.fit(views.average(logits_of(network, views(ink))), labels)
-    model = TrainedModel(network, calibration, averaged_calibration)
+        model.network.load_state_dict(average(before, after, fraction))
+        logits = views.average(logits_of(model.network, views(ink)))
+        model.averaged_calibration.fit(logits, labels)
+        losses[fraction] = round(F.cross_entropy(model.averaged_calibration(logits), labels).item(), DECIMALS)
+        print(f"{fraction:.1f}: loss {losses[fraction]}, accuracy {(logits.argmax(1) == labels).float().mean():.2%}")
+    chosen = max(fraction for fraction in FRACTIONS if losses[fraction] <= losses[0])
+    model.network.load_state_dict(average(before, after, chosen))
+    logits = logits_of(model.network, ink)
+    model.calibration.fit(logits, labels)
+    model.averaged_calibration.fit(views.average(logits_of(model.network, views(ink))), labels)
+    print(f"{options.average}: {chosen:.1f} of the fine-tuned weights")
     checkpoint = {key: value for key, value in read_checkpoint(options.after).items() if key in KEYS}
     checkpoint["state_dict"] = nn.ModuleDict(model._asdict()).state_dict()
     torch.save(checkpoint, options.average)
-    print(f"{options.average}: {chosen:.1f} of the fine-tuned weights")
 
 
 if __name__ == "__main__":

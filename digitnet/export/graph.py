@@ -22,7 +22,7 @@ from digitnet.errors import ExportError
 from digitnet.export.variant import OPSET, Variant
 from digitnet.model.calibration import Calibration
 from digitnet.model.checkpoint import TrainedModel
-from digitnet.model.framing import Framing
+from digitnet.model.framing import MIXING, Framing
 from digitnet.model.views import Views
 
 IR_VERSION = 9  # of OPSET
@@ -208,6 +208,7 @@ def to_onnx(
     proto = program.model_proto
     _remove_traces(proto)
     _remove_attributes(proto)
+    _name_channel_lookups(proto)
     proto.ir_version = IR_VERSION
     proto.producer_name, proto.producer_version = "digitnet", __version__
     proto.graph.name = "digitnet"
@@ -231,6 +232,14 @@ def _remove_attributes(proto: onnx.ModelProto) -> None:
             kept = [entry for entry in node.attribute if entry.name not in ("noop_with_empty_axes", "allowzero")]
             del node.attribute[:]
             node.attribute.extend(kept)
+
+
+def _name_channel_lookups(proto: onnx.ModelProto) -> None:
+    """Name the nodes that fail for other layouts by what they expect, because runtimes name the node in the error."""
+    tables = {tensor.name for tensor in proto.graph.initializer if tensor.dims and tensor.dims[0] == len(MIXING)}
+    for index, node in enumerate(proto.graph.node):
+        if node.op_type == "Gather" and node.input[0] in tables:
+            node.name = f"expected_NHWC_images_with_1_3_or_4_channels_{index}"
 
 
 def _name_dimensions(proto: onnx.ModelProto, names: Mapping[str, Sequence[str | None]]) -> None:

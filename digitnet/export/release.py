@@ -1,7 +1,6 @@
-"""The further files of a release: the variants of the model for other runtimes, and the sums of all files.
+"""The files of a release: the model, its variants for other runtimes, the files that explain it, and their sums.
 
-`python -m digitnet.export.release` writes them beside a checkpoint. Run it again when the checkpoint or another file of
-the release has changed.
+`python -m digitnet.export.release` writes them beside a checkpoint. Run it again when the checkpoint has changed.
 """
 
 import argparse
@@ -12,6 +11,7 @@ from typing import get_args
 from digitnet.console import OptionParser, log_to_stderr, one_line_errors
 from digitnet.data.mnist import fetch_mnist
 from digitnet.errors import ConfigError
+from digitnet.export.activations import ACTIVATIONS_SUFFIX, build_activations, build_framing
 from digitnet.export.cli import document, save
 from digitnet.export.graph import Weights, build_onnx
 from digitnet.export.variant import Variant
@@ -19,14 +19,18 @@ from digitnet.export.verify import verify
 from digitnet.files import write_atomically
 from digitnet.model.checkpoint import load_model
 
-VARIANTS = {"digitnet-28.onnx": Variant(network_only=True), "digitnet-280.onnx": Variant(1, 280, 280, 4)}
+VARIANTS = {
+    "digitnet.onnx": Variant(averaged=True),
+    "digitnet-28.onnx": Variant(network_only=True, averaged=True),
+    "digitnet-280.onnx": Variant(1, 280, 280, 4, averaged=True),
+}
 CHECKPOINT = "digitnet.ckpt"
 SUMS = "SHA256SUMS"
 
 
 @one_line_errors()
 def main(args: list[str] | None = None) -> None:
-    """Run the command: export and verify the variants, and write the sums.
+    """Run the command: export and verify all files, and write the sums.
 
     Args:
         args: Command-line arguments, `sys.argv[1:]` by default.
@@ -42,6 +46,9 @@ def main(args: list[str] | None = None) -> None:
         graph = build_onnx(model, options.weights, variant)
         document(graph, model, checkpoint, options.data_dir, variant)
         save(verify(graph, model, options.data_dir, variant), options.directory / name)
+    activations = build_activations(model, checkpoint, options.weights, averaged=True)
+    write_atomically(options.directory / f"digitnet{ACTIVATIONS_SUFFIX}", activations)
+    write_atomically(options.directory / "framing.onnx", build_framing())
     write_atomically(options.directory / SUMS, sums(options.directory).encode())
 
 
@@ -53,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     """
     parser = OptionParser(
         prog="python -m digitnet.export.release",
-        description="Writes the variants of a released model, and the SHA-256 sums of its files.",
+        description="Exports a released checkpoint to all ONNX files of the release, and writes their SHA-256 sums.",
     )
     parser.add_argument(
         "--directory",
@@ -65,7 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--weights",
         choices=get_args(Weights),
         default="float16",
-        help="data type in which the weights are stored (default: %(default)s, as in digitnet.onnx)",
+        help="data type in which the weights are stored (default: %(default)s)",
     )
     parser.add_argument("--data-dir", default="data", help="where MNIST is stored or downloaded to (default: data)")
     return parser

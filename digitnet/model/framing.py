@@ -21,7 +21,7 @@ MAX_POSITION = 2**20  # larger than any image
 # Coefficients of gray level and opacity by number of channels: gray, RGB, RGBA. There are no images of 0 or 2 channels.
 _UNUSED = ((0.0,) * 4, (0.0,) * 4)
 _RGB = (1 / 3, 1 / 3, 1 / 3, 0.0)
-_MIXING = (_UNUSED, ((1.0, 0.0, 0.0, 0.0), _UNUSED[0]), _UNUSED, (_RGB, _UNUSED[0]), (_RGB, (0.0, 0.0, 0.0, 1 / 255)))
+MIXING = (_UNUSED, ((1.0, 0.0, 0.0, 0.0), _UNUSED[0]), _UNUSED, (_RGB, _UNUSED[0]), (_RGB, (0.0, 0.0, 0.0, 1 / 255)))
 _OPACITY_OFFSET = (1.0, 1.0, 1.0, 1.0, 0.0)
 
 
@@ -81,7 +81,7 @@ def _to_gray(image: Tensor) -> Tensor:
     """Return integer gray levels, float32 (N, 1, H, W), with transparent pixels replaced by a background."""
     count, height, width, channels = image.shape
     # By matrix product, because reducing or slicing the last axis takes several times as long.
-    mixing = torch.tensor(_MIXING, device=image.device)[channels, :, :channels]  # (2, C)
+    mixing = torch.tensor(MIXING, device=image.device)[channels, :, :channels]  # (2, C)
     pixels = image.reshape(count, -1, channels).float().transpose(1, 2)  # (N, C, HW)
     mixed = mixing @ pixels
     gray = mixed[:, :1]  # by slices, since torch exports other functions as operators of opset 18

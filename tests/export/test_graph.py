@@ -28,8 +28,8 @@ def test_the_file_is_small_complete_and_documented(run, checkpoint, weights, max
         assert trace not in content
     metadata = {entry.key: entry.value for entry in proto.metadata_props}
     assert set(metadata) == {
-        "description", "license", "version", "training_data", "test_accuracy", "threshold", "temperature", "classes",
-        "input", "checkpoint_sha256",
+        "description", "license", "version", "training_data", "test_accuracy", "threshold", "temperature", "views",
+        "classes", "input", "checkpoint_sha256",
     }  # fmt: skip
     assert metadata["checkpoint_sha256"] == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     for value in [*proto.graph.input, *proto.graph.output]:

@@ -97,7 +97,7 @@ def test_test_time_augmentation_averages_the_logits_over_the_views(protos, relea
     with torch.inference_mode():
         logits = [released_model.network(Views((view,))(ink)) for view in VIEWS]
         expected = released_model.averaged_calibration(torch.stack(logits).mean(0)).softmax(1)
-    expected[3] = 0.1  # blank
+        expected[3] = 0.1  # blank
     np.testing.assert_allclose(probabilities, expected, rtol=0, atol=1e-5)
 
 

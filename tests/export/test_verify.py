@@ -13,12 +13,14 @@ from digitnet.errors import ExportError
 from digitnet.export import cli
 from digitnet.export import verify as verification
 from digitnet.export.graph import build_onnx
+from digitnet.export.variant import Variant
 from digitnet.export.verify import network_accuracy, sample_images, verify, with_stored_weights
 from digitnet.model.checkpoint import load_model
 from tests.conftest import ROOT
 from tests.export.conftest import failure
 
 RELEASE = ROOT / "checkpoints" / "release"
+RELEASED = Variant(averaged=True)
 
 
 @pytest.fixture
@@ -61,33 +63,33 @@ def change(proto, ending, edit):
 
 
 def test_a_correct_file_is_returned_unchanged(proto, model, tiny_mnist):
-    assert verify(proto, model, tiny_mnist.directory) == proto.SerializeToString()
+    assert verify(proto, model, tiny_mnist.directory, RELEASED) == proto.SerializeToString()
 
 
 def test_a_file_of_another_ir_version_is_refused(proto, model, tiny_mnist):
     proto.ir_version = 8
     with pytest.raises(ExportError, match="expected 9 as IR version of the exported file, got 8"):
-        verify(proto, model, tiny_mnist.directory)
+        verify(proto, model, tiny_mnist.directory, RELEASED)
 
 
 def test_probabilities_that_differ_by_a_ten_thousandth_are_refused(proto, model, tiny_mnist):
     model.network.dense2.bias.data[3] += 1e-3  # the derivative of a probability is at most a quarter
     with pytest.raises(ExportError, match=r"probabilities differs from torch by \S+ for images of shape"):
-        verify(proto, model, tiny_mnist.directory)
+        verify(proto, model, tiny_mnist.directory, RELEASED)
 
 
 def test_probabilities_that_are_not_numbers_are_refused(proto, model, tiny_mnist):
     (bias,) = [tensor.name for tensor in proto.graph.initializer if list(tensor.dims) == [10] and "bias" in tensor.name]
     change(proto, bias, lambda values: values.fill(np.nan))
     with pytest.raises(ExportError, match="probabilities differs from torch by nan for images"):
-        verify(proto, model, tiny_mnist.directory)
+        verify(proto, model, tiny_mnist.directory, RELEASED)
 
 
 @pytest.mark.parametrize("difference", [-0.002, 0.002])
 def test_a_stated_accuracy_that_is_too_high_or_too_low_is_refused(proto, model, tiny_mnist, accuracy, difference):
     set_accuracy(proto, accuracy + difference)
     with pytest.raises(ExportError, match=f"the exported file has {accuracy:.4f}"):
-        verify(proto, model, tiny_mnist.directory)
+        verify(proto, model, tiny_mnist.directory, RELEASED)
 
 
 def stored(proto):
@@ -144,11 +146,11 @@ def test_a_file_whose_weights_differ_from_the_checkpoint_is_not_written(run, cap
     run.output.parent.mkdir()
     run.output.write_bytes(b"an older file")
 
-    def wrong(model, data_type):
+    def wrong(model, data_type, variant):
         weight = getattr(model.network, layer).weight.data
         original = weight.clone()
         weight *= 1 + 0.02 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
-        graph = build_onnx(model, data_type)
+        graph = build_onnx(model, data_type, variant)
         weight.copy_(original)
         return graph
 
