@@ -38,7 +38,8 @@ const PANEL = `
       <p>128 numbers say how strongly combinations of these shapes are present in the whole image.</p>
       <div class="e-dense" role="img"></div></li>
     <li><h3>7. Decide</h3>
-      <p>Each digit gets a score, the logit. The scores become probabilities that add up to 100&nbsp;%.</p>
+      <p>Each digit gets a score, the logit. The released model averages it over two copies of the image that are shifted
+        by half a pixel. The scores become probabilities that add up to 100&nbsp;%.</p>
       <table><thead><tr><th scope="col">Digit</th><td></td><th scope="col">Logit</th><td></td>
         <th scope="col">Probability</th></tr></thead><tbody></tbody></table></li>
     <li><h3>What it looks at</h3>
