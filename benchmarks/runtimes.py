@@ -193,17 +193,22 @@ def to_json(inputs: list[np.ndarray]) -> str:
 
 
 def _run(command: list, directory: Path) -> str:
-    """Run a command and return its output, or raise RuntimeError with the last line of its error."""
+    """Run a command and return its output, or raise RuntimeError with its error without the traceback."""
     try:
         result = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=TIMEOUT)
     except subprocess.TimeoutExpired:
         raise RuntimeError(f"not finished after {TIMEOUT} seconds") from None
     if result.returncode:
-        lines = [line.strip() for line in result.stderr.splitlines() if line.strip() and "Node.js v" not in line]
+        lines = [line for line in result.stderr.splitlines() if line.strip() and "Node.js v" not in line]
         if result.returncode < 0:
             raise RuntimeError(f"the process was ended by signal {-result.returncode}")
-        starts = [index for index, line in enumerate(lines) if "rror" in line.split(":")[0]]
-        raise RuntimeError(" ".join(lines[starts[-1] if starts else -1 :]) or "no message")
+        # Python's exceptions follow an indented line of the traceback; JavaScript's have "Error" in their names.
+        starts = [
+            index
+            for index, line in enumerate(lines)
+            if "rror" in line.split(":")[0] or (index and lines[index - 1].startswith("  ") and line[0] != " ")
+        ]
+        raise RuntimeError(" ".join(line.strip() for line in lines[starts[-1] if starts else -1 :]) or "no message")
     return result.stdout
 
 

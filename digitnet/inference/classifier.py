@@ -1,5 +1,6 @@
 """The classifier: an exported model that takes images of any kind. It does not need torch."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,11 +82,13 @@ class DigitClassifier:
             (N, 1, 28, 28) if it is the network alone, which takes ink.
 
     Raises:
-        ConfigError: If `threads` is not a positive integer.
+        ConfigError: If `threads` is not a positive integer, or `model` is not a path.
         ModelError: If the file is missing, damaged, or not a model of digitnet.
     """
 
-    def __init__(self, model: str | Path | None = None, threads: int = 1) -> None:
+    def __init__(self, model: str | os.PathLike[str] | None = None, threads: int = 1) -> None:
+        if model is not None and not isinstance(model, (str, os.PathLike)):
+            raise ConfigError(f"expected the path of an ONNX file as model, got {type(model).__name__}")
         self.path = released_model_path() if model is None else Path(model)
         if not isinstance(threads, int) or threads < 1:
             raise ConfigError(f"expected an integer of at least 1 as threads, got {threads!r}")
@@ -162,9 +165,11 @@ class DigitClassifier:
     def _predict_ink(self, ink: object) -> Prediction | list[Prediction]:
         """Return the prediction for framed ink, or a list of predictions for a list or a batch."""
         if isinstance(ink, (list, tuple)):
-            return [self._predict_arrays(load_ink(item))[0] for item in ink]
-        predictions = self._predict_arrays(load_ink(ink))
-        return predictions if getattr(ink, "ndim", 2) == 4 else predictions[0]
+            arrays = [_load_ink_item(index, item) for index, item in enumerate(ink)]
+            return [self._predict_arrays(array)[0] for array in arrays]
+        array, is_batch = load_ink(ink)
+        predictions = self._predict_arrays(array)
+        return predictions if is_batch else predictions[0]
 
     def _predict_arrays(self, images: np.ndarray) -> list[Prediction]:
         """Return predictions for inputs of the file, which are classified together."""
@@ -192,7 +197,7 @@ class DigitClassifier:
             ImageError: If it is not an array, or its shape or its values are others, ambiguous or empty.
         """
         if self._input.takes_ink:
-            return self._predict_arrays(load_ink(images))
+            return self._predict_arrays(load_ink(images)[0])
         return self._predict_batches(load_batch(images))
 
     def _predict_batches(self, images: np.ndarray) -> list[Prediction]:
@@ -227,6 +232,7 @@ class DigitClassifier:
             The number; its text is "" if there is none.
 
         Raises:
+            ConfigError: If the model takes images of one size only, or ink.
             ImageError: If the image cannot be decoded, or there are more than 100 candidates for digits on a line.
             OSError: If a file cannot be read.
         """
@@ -242,9 +248,15 @@ class DigitClassifier:
             The number on each line, from top to bottom, and from left to right where a wide gap separates two.
 
         Raises:
+            ConfigError: If the model takes images of one size only, or ink.
             ImageError: If the image cannot be decoded, or there are more than 100 candidates for digits on a line.
             OSError: If a file cannot be read.
         """
+        if self._input.takes_ink or any(self.input_shape[1:3]):
+            raise ConfigError(
+                f"expected a model that takes images of any size to find numbers, got {self.path} with the input"
+                f" {self.input_shape}; use the released digitnet.onnx"
+            )
         return find_numbers(load_image(image), self.run)
 
     def _run(self, inputs: np.ndarray) -> list[np.ndarray]:
@@ -279,8 +291,10 @@ class DigitClassifier:
             count = len(example)
             expected = [("float32", (count, NUM_CLASSES)), ("int32", (count,))]
             expected.append(("float32", (count, IMAGE_SIZE, IMAGE_SIZE)))
-            if types != expected or not np.isfinite(probabilities).all():
+            if types != expected:
                 raise ModelError(f"{self.path} is not a digitnet model: expected outputs {expected}, got {types}")
+            if not np.isfinite(probabilities).all():
+                raise ModelError(f"{self.path} is damaged: its probabilities are not finite. Export it again")
 
 
 def _digit_area(number: Number) -> int:
@@ -305,6 +319,20 @@ def _load_item(index: int, image: ImageLike) -> np.ndarray:
         return load_image(image)
     except ImageError as error:
         raise ImageError(f"image {index} of the list: {error}") from error
+
+
+def _load_ink_item(index: int, ink: object) -> np.ndarray:
+    """Return the ink of one image of a list, float32 (1, 1, 28, 28), with its index in the message if that fails."""
+    try:
+        array, is_batch = load_ink(ink)
+    except ImageError as error:
+        raise ImageError(f"image {index} of the list: {error}") from error
+    if is_batch:
+        raise ImageError(
+            f"image {index} of the list: expected the ink of one image, (28, 28), got a batch {array.shape};"
+            " pass the batch itself"
+        )
+    return array
 
 
 def run_options(images: np.ndarray) -> ort.RunOptions | None:

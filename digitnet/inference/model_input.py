@@ -7,6 +7,7 @@ import numpy as np
 
 from digitnet.contract import CHANNELS, IMAGE_SIZE, INK_NAME
 from digitnet.errors import ImageError
+from digitnet.inference.arrays import to_array
 
 OPAQUE = 255
 INK_ADVICE = "frame the digit as docs/framing.md describes, or use digitnet.onnx, which takes images"
@@ -104,22 +105,22 @@ def _batches(images: np.ndarray, size: int) -> Iterator[np.ndarray]:
         yield np.concatenate([batch, np.zeros((size - len(batch), *batch.shape[1:]), batch.dtype)])
 
 
-def load_ink(ink: object) -> np.ndarray:
+def load_ink(ink: object) -> tuple[np.ndarray, bool]:
     """Convert ink to an array.
 
     Args:
         ink: An array of float (28, 28) or (N, 1, 28, 28) in [0, 1], where 1 is ink.
 
     Returns:
-        Float32 (N, 1, 28, 28).
+        Float32 (N, 1, 28, 28), and whether `ink` is a batch.
 
     Raises:
-        ImageError: If it is something else.
+        ImageError: If it is something else, or empty.
     """
     expected = "this model is the network alone: expected ink, a float array (28, 28) or (N, 1, 28, 28) in [0, 1]"
-    if not hasattr(ink, "__array__"):
-        raise ImageError(f"{expected}, got a {type(ink).__name__}; {INK_ADVICE}")
-    array = np.asarray(ink)
+    array = to_array(ink)
+    if array is None:
+        raise ImageError(f"{expected}, got {type(ink).__name__}; {INK_ADVICE}")
     if array.dtype.kind != "f" or array.shape[-2:] != (28, 28) or array.ndim not in (2, 4) or array.size == 0:
         raise ImageError(f"{expected}, got {array.dtype} {array.shape}; {INK_ADVICE}")
     if array.ndim == 4 and array.shape[1] != 1:
@@ -127,4 +128,4 @@ def load_ink(ink: object) -> np.ndarray:
     low, high = array.min(), array.max()
     if not (low >= 0 and high <= 1):  # also if there is NaN
         raise ImageError(f"{expected}, got values from {low} to {high}; {INK_ADVICE}")
-    return array.astype(np.float32).reshape(-1, 1, IMAGE_SIZE, IMAGE_SIZE)
+    return array.astype(np.float32).reshape(-1, 1, IMAGE_SIZE, IMAGE_SIZE), array.ndim == 4

@@ -162,6 +162,8 @@ def test_axe_finds_no_problem_in_any_state(pages, app, axe_script, scheme, width
     assert accessibility_problems(page, axe_script) == []
     page.get_by_text("How does it decide?").click()
     page.get_by_text("What it has seen before").wait_for()
+    # While it waits for a newer explanation, the panel is dimmed.
+    page.wait_for_function("() => getComputedStyle(document.querySelector('.e-steps')).opacity === '1'")
     assert accessibility_problems(page, axe_script) == []
     page.get_by_role("button", name="Clear").click()
     says(page, "Draw a digit to begin")

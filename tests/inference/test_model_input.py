@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import external_data_helper, helper, numpy_helper
 
-from digitnet import DigitClassifier, ImageError, ModelError
+from digitnet import ConfigError, DigitClassifier, ImageError, ModelError
 from digitnet.inference import classifier as classifier_module
 from tests.conftest import ROOT
 from tests.images import draw_digit
@@ -78,8 +78,12 @@ def test_a_fixed_batch_is_filled(tmp_path, full):
     ("name", "image", "expected"),
     [
         ("digitnet-280.onnx", np.zeros((50, 40), np.uint8), "280 x 280 pixels (height x width), got 50 x 40; resize"),
-        ("digitnet-28.onnx", draw_digit(), "expected ink, a float array (28, 28) or (N, 1, 28, 28) in [0, 1], got a"),
-        ("digitnet-28.onnx", "some.png", "got a str; frame the digit as docs/framing.md describes, or use digitnet."),
+        (
+            "digitnet-28.onnx",
+            draw_digit(),
+            "expected ink, a float array (28, 28) or (N, 1, 28, 28) in [0, 1], got Image",
+        ),
+        ("digitnet-28.onnx", "some.png", "got str; frame the digit as docs/framing.md describes, or use digitnet."),
         ("digitnet-28.onnx", np.zeros((28, 28), np.uint8), "got uint8 (28, 28)"),
         ("digitnet-28.onnx", np.zeros((2, 3, 28, 28)), "got float64 (2, 3, 28, 28)"),
         ("digitnet-28.onnx", np.full((28, 28), np.nan), "got values from nan to nan"),
@@ -152,3 +156,46 @@ def test_a_file_above_the_limit_is_refused(monkeypatch, name):
     monkeypatch.setattr(classifier_module, "MAX_MODEL_BYTES", 400_000)
     with pytest.raises(ModelError, match=f"expected a model of at most 400,000 bytes, got .*{name} of"):
         DigitClassifier(RELEASE / name)
+
+
+def test_a_list_of_ink_has_one_image_each():
+    network = DigitClassifier(RELEASE / "digitnet-28.onnx")
+    batch = np.zeros((50, 1, 28, 28), np.float32)
+    assert len(network(batch)) == len(network([batch[0, 0]] * 50)) == 50
+    with pytest.raises(ImageError, match="image 0 of the list: expected the ink of one image"):
+        network([batch])
+    with pytest.raises(ImageError, match=r"image 1 of the list: .* got values from 0\.0 to 7\.0"):
+        network([batch[0, 0], batch[0, 0] + 7 * np.eye(28, dtype=np.float32)])
+
+
+def test_ink_of_another_library_is_a_batch_if_it_has_four_axes():
+    class Array:
+        def __array__(self, dtype=None, copy=None):
+            return np.zeros((5, 1, 28, 28), np.float32)
+
+    assert len(DigitClassifier(RELEASE / "digitnet-28.onnx")(Array())) == 5
+
+
+@pytest.mark.parametrize("name", ["digitnet-28.onnx", "digitnet-280.onnx"])
+def test_numbers_need_a_model_that_takes_any_size(name):
+    with pytest.raises(ConfigError, match="expected a model that takes images of any size to find numbers"):
+        DigitClassifier(RELEASE / name).read_number(np.full((280, 280), 255, np.uint8))
+
+
+@pytest.mark.parametrize("model", [b"abc", 3])
+def test_a_model_that_is_not_a_path_is_refused(model):
+    with pytest.raises(ConfigError, match="expected the path of an ONNX file as model"):
+        DigitClassifier(model)
+
+
+@pytest.mark.parametrize("name", ["digitnet-28.onnx", "digitnet-280.onnx", "digitnet.onnx"])
+def test_a_model_whose_weights_are_not_finite_is_called_damaged(tmp_path, name):
+    proto = onnx.load(RELEASE / name)
+    for tensor in proto.graph.initializer:
+        if tensor.name.endswith(".float16"):
+            values = numpy_helper.to_array(tensor).copy()
+            values.fill(np.nan)
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    onnx.save(proto, tmp_path / "nan.onnx")
+    with pytest.raises(ModelError, match="its probabilities are not finite"):
+        DigitClassifier(tmp_path / "nan.onnx")

@@ -10,7 +10,7 @@ from tests.images import draw_digit, random_image
 
 GRAY = np.asarray(draw_digit(7, 28).convert("L"))
 OUTPUTS = ["label", "probabilities", "framed", "ink"]
-NODE = "expected_NHWC_images_with_1_3_or_4_channels"
+NODE = "expected_NHWC_images_with_1_3_or_4_channels_17"
 DOCUMENTED = (ROOT / "docs" / "inputs.md").read_text()
 
 
