@@ -28,9 +28,9 @@ from PIL import Image
 
 from digitnet.contract import IMAGE_SIZE, NUM_CLASSES, REJECTED
 from digitnet.errors import ImageError, WorkerError
-from digitnet.inference.chunks import Chunk
+from digitnet.inference.chunks import Chunk, load_named
 from digitnet.inference.classifier import DigitClassifier, Prediction
-from digitnet.inference.images import ImageLike, batch_size, batches_by_shape, load_image
+from digitnet.inference.images import batch_size, batches_by_shape
 
 MAX_DECODED_BYTES = 2**24  # of images that are held in memory to be classified together
 PARENT_CHECK_SECONDS = 0.5  # how often a worker checks its parent
@@ -151,7 +151,7 @@ def predict_chunk(classifier: DigitClassifier, chunk: Chunk) -> ChunkPredictions
     decoded_bytes = 0
     for index, image in enumerate(chunk.images):
         try:
-            array = _decode(chunk.names[index], image)
+            array = load_named(chunk.names[index], image)
         except ImageError as error:
             predictions.errors[index] = error
             continue
@@ -180,19 +180,6 @@ def _predict_into(
     probabilities, labels, framed = classifier.run(images)
     predictions.probabilities[indices], predictions.labels[indices] = probabilities, labels
     predictions.framed[indices] = framed
-
-
-def _decode(name: str, image: ImageLike | ImageError) -> np.ndarray:
-    """Return an image of a chunk as an array, or raise ImageError with its name."""
-    if isinstance(image, ImageError):
-        raise image
-    try:
-        return load_image(image)
-    except OSError as error:
-        raise ImageError(f"{name}: {error.strerror}") from error
-    except ImageError as error:
-        text = str(error).replace("the bytes:", f"{name}:", 1)
-        raise ImageError(text if name in text else f"{name}: {text}") from error
 
 
 def _disable_warnings() -> None:

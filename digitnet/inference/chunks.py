@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from digitnet.errors import ImageError
-from digitnet.inference.images import ImageLike
+from digitnet.inference.images import ImageLike, load_image
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm", ".avif"}
 CHUNK_SIZE = 256  # maximum number of images in a chunk
@@ -35,3 +35,27 @@ class Chunk:
             A chunk without its first `count` images.
         """
         return Chunk(self.names[count:], self.images[count:])
+
+
+def load_named(name: str, image: ImageLike | ImageError) -> np.ndarray:
+    """Load an image of a collection.
+
+    Args:
+        name: Its name, for the message.
+        image: What `load_image` takes, or the error with which it could not be read.
+
+    Returns:
+        Uint8 (H, W, C), as `load_image` returns.
+
+    Raises:
+        ImageError: If the image cannot be decoded or read; the message contains its name.
+    """
+    if isinstance(image, ImageError):
+        raise image
+    try:
+        return load_image(image)
+    except OSError as error:
+        raise ImageError(f"{name}: {error.strerror}") from error
+    except ImageError as error:
+        text = str(error).replace("the bytes:", f"{name}:", 1)
+        raise ImageError(text if name in text else f"{name}: {text}") from error

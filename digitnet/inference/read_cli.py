@@ -13,8 +13,9 @@ from PIL import Image, ImageDraw
 
 from digitnet.console import OptionParser, one_line_errors
 from digitnet.errors import ConfigError, ImageError
+from digitnet.inference.chunks import load_named
 from digitnet.inference.classifier import DigitClassifier
-from digitnet.inference.images import ImageLike, load_image
+from digitnet.inference.images import ImageLike
 from digitnet.inference.sources import find_chunks
 from digitnet.numbers.number import Number
 
@@ -77,7 +78,7 @@ def read(options: argparse.Namespace) -> int:
     failed = count = 0
     for name, image in _named_images(options.inputs):
         try:
-            array = _load(name, image)
+            array = load_named(name, image)
             numbers = classifier.read_numbers(array)
         except ImageError as error:
             message = str(error)
@@ -118,18 +119,6 @@ def _named_images(inputs: list[str]) -> Iterator[tuple[str, ImageLike | ImageErr
     """Yield the name and the content of each image."""
     for chunk in find_chunks(inputs):
         yield from zip(chunk.names, chunk.images, strict=True)
-
-
-def _load(name: str, image: ImageLike | ImageError) -> np.ndarray:
-    """Return an image as an array, or raise ImageError with its name."""
-    if isinstance(image, ImageError):
-        raise image
-    try:
-        return load_image(image)
-    except OSError as error:
-        raise ImageError(f"{name}: {error.strerror}") from error
-    except ImageError as error:
-        raise ImageError(str(error).replace("the bytes:", f"{name}:", 1)) from error
 
 
 def to_table(name: str, numbers: list[Number]) -> str:
