@@ -11,6 +11,7 @@ MAX_SIDE = 16_384  # pixels; framing computes 28 weights for each row and each c
 CHANNELS = (1, 3, 4)  # gray, RGB, RGBA
 MIN_BATCH_SIDE = 8  # pixels; in an array of three axes, a last axis below is taken for a wrong number of channels
 MAX_LEVEL = 255
+MAX_16_BIT_LEVEL = 2**16 - 1
 ROUNDING = 1e-3  # by which floats may exceed a range: the mean of white channels may be 1.0000001
 MIN_MAX_LEVEL = 16  # the smallest maximum of floats in [0, 255]; an image with less contrast would be blank
 SHAPES = "(H, W), (H, W, C), (N, H, W) or (N, H, W, C) with C = 1 (gray), 3 (RGB) or 4 (RGBA)"
@@ -143,16 +144,28 @@ def reduce_to_8_bits(pixels: np.ndarray, high: int) -> np.ndarray:
     Cameras and scanners store 10, 12 or 14 bits as 16. The brightest pixel tells how many there are.
 
     Args:
-        pixels: Integers of any shape; those beyond 0 and 65,535 are clipped.
+        pixels: Integers from 0 to 65,535, of any shape.
         high: The largest.
 
     Returns:
         Uint8 of the same shape.
     """
-    pixels = pixels.astype(np.int64).clip(0, 2**16 - 1)
     bits = min(max(high.bit_length() + 1 & ~1, 8), 16)
-    levels: np.ndarray = pixels * MAX_LEVEL // (2**bits - 1)
+    levels: np.ndarray = pixels.astype(np.int64) * MAX_LEVEL // (2**bits - 1)
     return levels.astype(np.uint8)
+
+
+def describe_type(value: object) -> str:
+    """Return the type of a value for a message.
+
+    Args:
+        value: Anything.
+
+    Returns:
+        Its name with the article, for example "an int".
+    """
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
 
 
 def check_size(width: int, height: int, name: str) -> None:
@@ -218,7 +231,7 @@ def _from_integers(array: np.ndarray, low: int, high: int) -> np.ndarray:
         )
     if high <= MAX_LEVEL:
         return array.astype(np.uint8)
-    if array.dtype.itemsize == 2 and high < 2**16 and array.dtype.kind == "u":
+    if array.dtype.itemsize == 2 and high <= MAX_16_BIT_LEVEL and array.dtype.kind == "u":
         return reduce_to_8_bits(array, high)
     raise ImageError(
         f"expected integers from 0 to {MAX_LEVEL}, got {array.dtype} from {low} to {high}; convert gray levels of 16"

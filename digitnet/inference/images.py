@@ -12,17 +12,20 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from digitnet.errors import ImageError, ImageSizeError
 from digitnet.inference.arrays import (
+    MAX_16_BIT_LEVEL,
     MAX_PIXELS,
     SupportsArray,
     arrange,
     arrange_batch,
     check_size,
+    describe_type,
     reduce_to_8_bits,
     to_array,
     to_uint8,
 )
 
 MAX_FILE_BYTES = 50_000_000  # of one image file
+READ_BYTES = 2**20  # at once of a file object, which may allocate as much as it is asked for
 MAX_BATCH_SIZE = 64  # images that are classified together; more need more memory and are not faster
 MAX_BATCH_BYTES = 2**22  # of images that are classified together
 FORMATS = ["PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM"]  # Pillow's others are rare and riskier
@@ -30,7 +33,9 @@ if importlib.util.find_spec("PIL.AvifImagePlugin"):  # Pillow 11.3 and later
     FORMATS.append("AVIF")
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-GRAY_16_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
+GRAY_INTEGER_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")  # the last one has 32 bits, and often 16-bit content
+MAX_URL = 60  # characters in a message; a data URL has a whole image
+URL = re.compile(r"(https?|ftps?|file|s3|gs):/|data:", re.IGNORECASE)  # Path("https://a") is "https:/a"
 
 
 class SupportsRead(Protocol):
@@ -104,7 +109,7 @@ def load_batch(images: np.ndarray | SupportsArray) -> np.ndarray:
     array = to_array(images)
     if array is None:
         raise ImageError(
-            f"expected an array of images, got a {type(images).__name__}; pass lists and files to the classifier"
+            f"expected an array of images, got {describe_type(images)}; pass lists and files to the classifier"
             " itself: classifier(images)"
         )
     return to_uint8(arrange_batch(array))
@@ -151,33 +156,60 @@ def _load_file(image: object) -> np.ndarray:
     if isinstance(image, (bytes, bytearray, memoryview)):
         return _decode(image, memoryview(image).nbytes, "the bytes")
     if isinstance(image, (str, os.PathLike)):
-        name = os.fsdecode(image)
-        if "\0" in name:
-            raise ImageError(f"expected a path, got {name!r} with a null character")
-        with open(image, "rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)  # a pipe does not report its size
-            return _decode(content, max(len(content), os.fstat(file.fileno()).st_size), name)
+        return _load_path(image)
     if callable(getattr(image, "read", None)):
         content = _read_file_object(image)
         return _decode(content, len(content), "the file object")
     raise ImageError(
-        f"expected a path, a file object, bytes, a PIL image or an array as image, got a {type(image).__name__}"
+        f"expected a path, a file object, bytes, a PIL image or an array as image, got {describe_type(image)}"
     )
+
+
+def _load_path(path: str | os.PathLike[str]) -> np.ndarray:
+    """Return the image in a file as uint8 (H, W, C)."""
+    name = os.fsdecode(path)
+    if "\0" in name:
+        raise ImageError(f"expected a path, got {name!r} with a null character")
+    try:
+        with open(path, "rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)  # a pipe does not report its size
+            size = max(len(content), os.fstat(file.fileno()).st_size)
+    except OSError as error:
+        if URL.match(name):
+            raise ImageError(
+                f"expected a path, got the URL {name[:MAX_URL]!r}; download it first, and pass the content or the path"
+                " of the file: digitnet opens no URL"
+            ) from error
+        raise
+    return _decode(content, size, name)
 
 
 def _read_file_object(file: Any) -> bytes:
     """Return the content of a file object from its start, as Pillow does, and no more than the limit requires."""
+    if isinstance(file, io.TextIOBase):
+        raise ImageError(
+            "the file object: expected a file in binary mode, got text mode; open it with open(path, 'rb')"
+        )
     pieces: list[bytes] = []
     remaining = MAX_FILE_BYTES + 1
     try:
         if (seekable := getattr(file, "seekable", None)) and seekable():
             file.seek(0)
-        while remaining > 0 and (piece := file.read(remaining)):  # a pipe or a socket returns it in pieces
-            if not isinstance(piece, bytes):
-                raise ImageError(f"expected a file opened in binary mode ('rb'), read() gave a {type(piece).__name__}")
-            pieces.append(piece)
-            remaining -= len(piece)
-    except ValueError as error:  # it is closed, or a text file that cannot be decoded
+        while remaining > 0 and (piece := file.read(min(remaining, READ_BYTES))) != b"":  # a pipe gives pieces
+            if piece is None:
+                raise ImageError(
+                    "the file object: it is non-blocking and has no data yet; read it first, and pass bytes"
+                )
+            if not isinstance(piece, (bytes, bytearray, memoryview)):
+                raise ImageError(f"the file object: expected read() to return bytes, got {describe_type(piece)}")
+            pieces.append(bytes(piece))
+            remaining -= len(pieces[-1])
+    except io.UnsupportedOperation as error:
+        raise ImageError(
+            "the file object: expected a file open for reading, got one open for writing; close it, and open it with"
+            " open(path, 'rb')"
+        ) from error
+    except ValueError as error:  # it is closed
         raise error if isinstance(error, ImageError) else ImageError(f"the file object: {error}") from error
     return b"".join(pieces)
 
@@ -217,9 +249,8 @@ def _from_pil(image: Image.Image, name: str) -> np.ndarray:
     image.load()  # a PNG may have its orientation after the pixels
     if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
         image = ImageOps.exif_transpose(image)  # a photo has the orientation of the camera
-    if image.mode in GRAY_16_BIT_MODES:
-        levels = np.asarray(image)
-        return reduce_to_8_bits(levels, int(levels.max()))[:, :, None]
+    if image.mode in GRAY_INTEGER_MODES:
+        return _from_gray_integers(np.asarray(image), name)[:, :, None]
     if image.mode == "F":
         try:
             return to_uint8(np.asarray(image))[:, :, None]
@@ -229,6 +260,17 @@ def _from_pil(image: Image.Image, name: str) -> np.ndarray:
         return _pixels(image, "L")[:, :, None]
     has_alpha = image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
     return _pixels(image, "RGBA" if has_alpha else "RGB")
+
+
+def _from_gray_integers(levels: np.ndarray, name: str) -> np.ndarray:
+    """Return gray levels of 16 bits as uint8; Pillow stores them with 16 or 32 bits, depending on the format."""
+    low, high = int(levels.min()), int(levels.max())
+    if low < 0 or high > MAX_16_BIT_LEVEL:
+        raise ImageError(
+            f"{name}: expected gray levels from 0 to {MAX_16_BIT_LEVEL:,}, got 32-bit integers from {low:,} to"
+            f" {high:,}; scale them to 16 bits, or pass an array of floats in [0, 1]"
+        )
+    return reduce_to_8_bits(levels, high)
 
 
 def _pixels(image: Image.Image, mode: str) -> np.ndarray:

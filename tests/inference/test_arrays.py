@@ -195,10 +195,11 @@ def test_uncertain_or_unusable_arrays_are_refused_with_the_fix(classifier, array
         (np.stack([GRAY] * 64).reshape(64, 784), r"got \(64, 784\)"),
         ([GRAY], r"got a list; pass lists and files to the classifier itself: classifier\(images\)"),
         ("seven.png", "expected an array of images, got a str"),
+        (3, "expected an array of images, got an int"),
         (np.zeros((0, 28, 28, 1), np.uint8), "got an empty array"),
         (np.zeros((5, 3, 28, 3), np.uint8), "unambiguous"),
     ],
-    ids=["image", "RGB image", "flattened", "list", "path", "empty", "ambiguous"],
+    ids=["image", "RGB image", "flattened", "list", "path", "int", "empty", "ambiguous"],
 )
 def test_predict_batch_refuses_what_is_no_batch(classifier, images, expected):
     with pytest.raises(ImageError, match=expected):

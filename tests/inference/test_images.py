@@ -145,7 +145,9 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path):
     [
         (np.zeros((1, 20_000), np.uint8), "at most 25,000,000 pixels, and 16,384 per side, got 20000 x 1"),
         (np.broadcast_to(np.uint8(0), (1, MAX_PIXELS + 1)), "at most 25,000,000"),
-        (3, "got a int"),
+        (3, "got an int"),
+        ([3], "got an int"),
+        ([[3]], "got a list"),
         (None, "got a NoneType"),
     ],
 )
@@ -272,17 +274,115 @@ def test_no_more_of_a_file_object_is_read_than_the_limit(classifier):
     assert file.count == MAX_FILE_BYTES + 1
 
 
-def test_a_file_object_that_cannot_be_used_is_refused_with_the_reason(classifier, tmp_path):
-    (tmp_path / "seven.png").write_bytes(b"text")
-    with (
-        open(tmp_path / "seven.png") as text,
-        pytest.raises(ImageError, match=r"binary mode .*, read.* gave a str"),
-    ):
-        classifier(text)
-    with pytest.raises(ImageError, match="closed file"):
-        classifier(text)
+class RawFile(io.RawIOBase):
+    """A file that implements only what io.RawIOBase requires."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = io.BytesIO(content)
+
+    def readinto(self, buffer) -> int:
+        return self.content.readinto(buffer)
+
+
+class FileOfViews:
+    """A file of a library whose `read` returns something like bytes."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = io.BytesIO(content)
+
+    def read(self, size: int) -> memoryview:
+        return memoryview(self.content.read(size))
+
+
+@pytest.mark.parametrize("kind", [RawFile, FileOfViews])
+def test_a_file_object_needs_no_buffer_and_no_positions(classifier, kind):
+    assert classifier(kind(encode_image(draw_digit(), "PNG"))).label == 7
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        ("r", r"expected a file in binary mode, got text mode; open it with open\(path, 'rb'\)"),
+        ("w", "expected a file in binary mode, got text mode"),
+        ("wb", r"expected a file open for reading, got one open for writing; close it, and open it with open\("),
+        ("ab", "expected a file open for reading, got one open for writing"),
+    ],
+)
+def test_a_file_that_was_opened_in_another_mode_is_refused_with_the_fix(classifier, tmp_path, mode, expected):
+    draw_digit().save(tmp_path / "seven.png")
+    with open(tmp_path / "seven.png", mode) as file, pytest.raises(ImageError, match=f"^the file object: {expected}"):
+        classifier(file)
+    if mode == "wb":
+        with open(tmp_path / "seven.png", "wb", buffering=0) as file, pytest.raises(ImageError, match=expected):
+            classifier(file)
+
+
+def test_a_file_that_is_open_for_reading_and_writing_is_accepted(classifier, tmp_path):
+    with open(tmp_path / "seven.png", "w+b") as file:
+        draw_digit().save(file, "PNG")
+        assert classifier(file).label == 7
+
+
+def test_a_file_object_that_gives_no_bytes_is_refused_with_the_reason(classifier):
+    with pytest.raises(ImageError, match="text mode"):
+        classifier(io.StringIO("text"))
     with pytest.raises(ImageError, match="the file object: the file is empty"):
         classifier(io.BytesIO())
-    draw_digit().save(tmp_path / "seven.png")
-    with open(tmp_path / "seven.png") as text, pytest.raises(ImageError, match=r"the file object: .*decode"):
-        classifier(text)
+    closed = io.BytesIO()
+    closed.close()
+    with pytest.raises(ImageError, match="closed file"):
+        classifier(closed)
+    descriptor, other = os.pipe()
+    os.set_blocking(descriptor, False)
+    with open(descriptor, "rb", buffering=0) as pipe, pytest.raises(ImageError, match="non-blocking and has no data"):
+        classifier(pipe)
+    os.close(other)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://example.com/seven.png",
+        pathlib.Path("https://example.com/seven.png"),
+        "HTTP://example.com/seven.png",
+        "file:///seven.png",
+        "data:image/png;base64," + "A" * 10_000,
+    ],
+    ids=str,
+)
+def test_a_url_is_refused_and_not_opened(classifier, url):
+    with pytest.raises(ImageError, match=r"got the URL '.*'; download it first, .*: digitnet opens no URL") as caught:
+        classifier(url)
+    assert len(str(caught.value)) < 200
+
+
+def test_a_file_whose_name_looks_like_a_url_is_opened(classifier, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    draw_digit().save("data:seven.png")
+    assert classifier("data:seven.png").label == 7
+    with pytest.raises(FileNotFoundError):
+        classifier("database.png")
+
+
+LEVELS = np.asarray(draw_digit(7, 280).convert("L")).astype(np.int32)
+
+
+@pytest.mark.parametrize("factor", [1, 16, 257])
+def test_an_image_of_32_bit_integers_with_16_bit_content_is_classified_like_one_of_16_bits(factor):
+    image, sixteen = Image.fromarray(LEVELS * factor), Image.fromarray((LEVELS * factor).astype(np.uint16))
+    assert image.mode == "I"
+    for stored in (image, encode_image(image, "TIFF"), encode_image(image, "PPM")):
+        np.testing.assert_array_equal(load_image(stored), load_image(sixteen))
+    assert load_image(image).max() >= 254
+
+
+@pytest.mark.parametrize(("levels", "expected"), [(LEVELS * 258, "0 to 65,790"), (LEVELS - 1, "-1 to 254")])
+def test_an_image_of_other_32_bit_integers_is_refused_in_one_line(classifier, levels, expected):
+    message = (
+        f"^the image: expected gray levels from 0 to 65,535, got 32-bit integers from {expected}; scale them to 16"
+    )
+    with pytest.raises(ImageError, match=message):
+        classifier(Image.fromarray(levels))
+    with pytest.raises(ImageError, match=r"^the bytes: expected gray levels") as caught:
+        classifier(encode_image(Image.fromarray(levels), "TIFF"))
+    assert "\n" not in str(caught.value)
