@@ -1,6 +1,7 @@
-"""Measure the released model and write its metrics.json, MODEL_CARD.md and the images that the card shows.
+"""Measure the released model; write its metrics.json, its MODEL_CARD.md with images, and the results of README.md.
 
     python docs/model_card.py [--seeds SEED1.onnx SEED2.onnx] [--datasets DIR] [--images DIR] [--data-dir data]
+    python docs/model_card.py --from-metrics   # without measuring: the texts again, from metrics.json
 
 Run it after checkpoints/release/ was made again, as MODEL_CARD.md describes. MNIST is downloaded; other images may not
 be redistributed. Each dataset is an .npz file with images, uint8 (N, H, W), and labels, -1 for a non-digit. --images
@@ -19,6 +20,7 @@ import onnx
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # to run from a clone without installing it
 
+from benchmarks.results import README, write_results
 from digitnet import DigitClassifier
 from digitnet.data.mnist import fetch_mnist, read_test_set
 from digitnet.evaluation.corruptions import CORRUPTIONS
@@ -172,6 +174,16 @@ def write_card(runs: Sequence[Metrics]) -> None:
     write_atomically(RELEASE / "MODEL_CARD.md", card.encode())
 
 
+def write_texts(runs: Sequence[Metrics]) -> None:
+    """Write MODEL_CARD.md and the results of README.md.
+
+    Args:
+        runs: The metrics of each model, as in metrics.json; the first is the released one.
+    """
+    write_card(runs)
+    write_results(README, RELEASE / "metrics.json")
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """Measure all models and write the files.
 
@@ -183,7 +195,11 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--images", type=Path, help="directory of .npz files of difficult images, one for each kind")
     parser.add_argument("--seeds", type=Path, nargs="+", default=[], help="models of the same recipe with other seeds")
     parser.add_argument("--data-dir", default="data")
+    parser.add_argument("--from-metrics", action="store_true", help="only write the texts, from metrics.json")
     options = parser.parse_args(args)
+    if options.from_metrics:
+        write_texts(json.loads((RELEASE / "metrics.json").read_text()))
+        return
     if options.datasets and not (options.datasets / "pen.npz").is_file():
         parser.error(f"{options.datasets} has no pen.npz, with which the acceptance of non-digits is measured")
     if options.images and not any((options.images / f"{kind}.npz").is_file() for kind in KINDS):
@@ -193,7 +209,7 @@ def main(args: Sequence[str] | None = None) -> None:
     metrics = [run.metrics for run in runs]
     write_atomically(RELEASE / "metrics.json", (json.dumps(metrics, indent=1, default=float) + "\n").encode())
     save_images(runs[0])
-    write_card(metrics)
+    write_texts(metrics)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
-"""The README and the docs are correct: their commands run, and their links and figures exist."""
+"""The README and the docs are correct: their commands run, their links exist, and their figures were measured."""
 
+import json
 import os
 import re
 import shutil
@@ -10,7 +11,7 @@ import tarfile
 import pytest
 from PIL import Image
 
-from benchmarks import page
+from benchmarks import page, results
 from digitnet.training.cli import TrainingCLI
 from tests.conftest import ROOT
 from tests.images import draw_digit
@@ -21,18 +22,19 @@ PAGES = [
     *(path for path in sorted((ROOT / "docs").glob("*.md")) if path.name != "model_card.md"),  # a template
 ]  # fmt: skip
 README = PAGES[0].read_text()
+USAGE = (ROOT / "docs" / "usage.md").read_text()
 COMMANDS = [
     line.split("   ")[0].split("  #")[0].strip()
-    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    for block in re.findall(r"```sh\n(.*?)```", README + USAGE, re.DOTALL)
     for line in block.splitlines()
 ]
 
 
 def commands(word):
-    """Return the README's shell commands that contain `word`."""
-    found = [command for command in COMMANDS if word in command]
+    """Return the shell commands of the README and of docs/usage.md that contain `word`."""
+    found = dict.fromkeys(command for command in COMMANDS if word in command)
     assert found
-    return found
+    return list(found)
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
@@ -50,7 +52,7 @@ def test_each_link_to_a_file_or_heading_resolves(path):
 
 
 @pytest.mark.parametrize("command", commands("train.py --"))
-def test_train_py_accepts_the_options_in_the_readme(command, tmp_path, monkeypatch, capsys):
+def test_train_py_accepts_the_options_in_the_docs(command, tmp_path, monkeypatch, capsys):
     (tmp_path / "logs" / "tensorboard" / "version_0").mkdir(parents=True)
     shutil.copy(ROOT / "checkpoints" / "release" / "config.yaml", tmp_path / "logs" / "tensorboard" / "version_0")
     monkeypatch.chdir(tmp_path)
@@ -70,8 +72,9 @@ def test_each_training_option_in_the_docs_exists(path, monkeypatch, capsys):
     assert set(re.findall(r"--(?:data|model|trainer)\.\w+", path.read_text())) <= existing
 
 
-def test_the_layout_in_the_readme_is_the_layout_of_the_project():
-    (layout,) = re.findall(r"## Project layout\n\n```\n(.*?)```", README, re.DOTALL)
+def test_the_layout_in_the_docs_is_the_layout_of_the_project():
+    design = (ROOT / "docs" / "design.md").read_text()
+    (layout,) = re.findall(r"## Project layout\n\n```\n(.*?)```", design, re.DOTALL)
     listed = re.findall(r"^  (\w+)/ ", layout, re.MULTILINE)
     assert sorted(listed) == sorted(path.parent.name for path in (ROOT / "digitnet").glob("*/__init__.py"))
     for name in re.findall(r"^(\S+/) ", layout, re.MULTILINE):
@@ -95,7 +98,7 @@ def images(tmp_path):
 
 
 @pytest.mark.parametrize("command", commands("digitnet predict") + commands("digitnet evaluate"))
-def test_the_digitnet_commands_in_the_readme_run(command, images):
+def test_the_digitnet_commands_in_the_docs_run(command, images):
     scripts = os.path.dirname(sys.executable)
     run = subprocess.run(
         ["bash", "-c", command], cwd=images, capture_output=True, text=True, check=True,
@@ -111,9 +114,47 @@ def test_the_python_program_in_the_readme_runs(images):
     subprocess.run([sys.executable, "-c", f"import numpy; from PIL import Image\n{program}"], cwd=images, check=True)
 
 
-def test_the_readme_shows_the_figures_of_the_benchmarks_page():
-    sections = page.read_sections()
+def test_the_readme_has_at_most_150_lines():
+    assert len(README.splitlines()) <= 150
+
+
+def test_the_readme_shows_the_recorded_measurements():
+    metrics, measurements = json.loads(results.METRICS.read_text()), json.loads(results.MEASUREMENTS.read_text())
+    assert results.render(metrics[0], measurements) in README
+
+
+def test_the_readme_has_no_figure_outside_of_the_recorded_measurements():
+    prose = README.partition(results.BEGIN)[0] + README.partition(results.END)[2]
+    prose = re.sub(r"```.*?```", "", prose, flags=re.DOTALL)
+    units = (
+        r"\d[\d,.]*\s?(?:%|percent\b|points?\b|m?s\b|(?:milli)?seconds?\b|minutes?\b|[KMG]i?B\b|images\b|parameters\b)"
+    )
+    assert re.findall(units, prose) == []
+
+
+def test_the_recorded_measurements_are_those_of_the_benchmarks_page():
+    sections, measurements = page.read_sections(), json.loads(results.MEASUREMENTS.read_text())
     assert list(sections) == list(page.SCRIPTS)
-    rows = page.table(sections)
-    assert rows.count("\n") == 2 + len(page.SHOWN)
-    assert page.BEGIN + rows + page.END in README
+    for measured in measurements.values():
+        measured.pop("note", None)
+    assert {name: results.record(section) for name, section in sections.items()} == measurements
+    assert all(measured["tables"] for measured in measurements.values())
+
+
+def test_a_new_measurement_replaces_the_one_in_the_readme(tmp_path):
+    measurements = json.loads(results.MEASUREMENTS.read_text())
+    (cell,) = results.COMPARISONS[2].digitnet
+    results.row(cell, measurements)[cell.column] = "123,456"
+    (tmp_path / "measurements.json").write_text(json.dumps(measurements))
+    shutil.copy(ROOT / "README.md", tmp_path)
+    results.write_results(tmp_path / "README.md", measurements=tmp_path / "measurements.json")
+    old, new = README.splitlines(), (tmp_path / "README.md").read_text().splitlines()
+    (changed,) = [index for index, pair in enumerate(zip(old, new, strict=True)) if pair[0] != pair[1]]
+    assert "| 123,456 |" in new[changed]
+
+
+def test_a_row_that_a_benchmark_no_longer_prints_is_an_error():
+    measurements = json.loads(results.MEASUREMENTS.read_text())
+    measurements["app_load"]["tables"] = [[["another row", "1"]]]
+    with pytest.raises(LookupError, match="0 rows of app_load begin with 'pen-up'; expected one"):
+        results.render(json.loads(results.METRICS.read_text())[0], measurements)

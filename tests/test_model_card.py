@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks import results
 from digitnet import Prediction
 from digitnet.evaluation.metrics import LabeledPrediction
 from docs import model_card, model_card_metrics, model_card_tables
@@ -37,6 +38,8 @@ def release(tmp_path, monkeypatch):
     directory.mkdir()
     shutil.copy(RELEASE / "digitnet.onnx", directory)
     monkeypatch.setattr(model_card, "RELEASE", directory)
+    shutil.copy(ROOT / "README.md", tmp_path)
+    monkeypatch.setattr(model_card, "README", tmp_path / "README.md")
     monkeypatch.setattr(model_card, "fetch_mnist", lambda data_dir: None)
     images, labels = 255 - draw(DIGITS, 28), np.array([*DIGITS[:-1], 3])
     monkeypatch.setattr(model_card, "read_test_set", lambda data_dir: (images, labels))
@@ -76,6 +79,8 @@ def check_files(release):
     shown = set(re.findall(r"\]\((\w+\.png)\)", card))
     assert shown == {path.name for path in release.glob("*.png")}
     assert shown == set(re.findall(r"`(\w+\.png)`", card))
+    measurements = json.loads(results.MEASUREMENTS.read_text())
+    assert results.render(metrics[0], measurements) in model_card.README.read_text()
     return card, metrics
 
 
@@ -105,6 +110,15 @@ def test_a_card_with_all_options_shows_each_table_and_the_spread_over_seeds(rele
     assert (release / "trade_off.png").exists()
     with Image.open(release / "trade_off.png") as image:
         assert image.width >= 800
+
+
+def test_the_released_card_and_the_readme_are_those_of_the_recorded_metrics(release):
+    for name in ("metrics.json", "mistakes.png", "mistakes_by_kind.png", "trade_off.png"):
+        shutil.copy(RELEASE / name, release)
+    model_card.README.write_text(results.BEGIN + results.END)
+    model_card.main(["--from-metrics"])
+    card, _ = check_files(release)
+    assert card == (RELEASE / "MODEL_CARD.md").read_text()
 
 
 def test_a_directory_without_a_known_kind_is_named(release, tmp_path, capsys):
