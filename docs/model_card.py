@@ -21,7 +21,7 @@ import onnx
 sys.path.insert(0, str(Path(__file__).parent.parent))  # to run from a clone without installing it
 
 from benchmarks.results import README, write_results
-from digitnet import DigitClassifier
+from digitnet import DigitClassifier, __version__
 from digitnet.data.mnist import fetch_mnist, read_test_set
 from digitnet.evaluation.corruptions import CORRUPTIONS
 from digitnet.evaluation.image_grids import save_mistakes, save_mistakes_by_kind
@@ -41,7 +41,7 @@ from docs.model_card_metrics import (
     predict,
     trade_off,
 )
-from docs.model_card_tables import POSITIVES, percent, plot_trade_off, tables
+from docs.model_card_tables import POSITIVES, files_table, options_table, percent, plot_trade_off, tables
 
 RELEASE = Path(__file__).parent.parent / "checkpoints" / "release"
 UNCORRUPTED = ("uncorrupted", "clean")  # results that are not of a corruption
@@ -153,7 +153,7 @@ def fill(template: str, content: dict[str, str]) -> str:
 
 
 def write_card(runs: Sequence[Metrics]) -> None:
-    """Write MODEL_CARD.md from its template and the metrics.
+    """Write MODEL_CARD.md from its template, the metrics and the other files of the release.
 
     Args:
         runs: The metrics of each model; the first is the released one.
@@ -161,11 +161,12 @@ def write_card(runs: Sequence[Metrics]) -> None:
     corrupted = {name: one for name, one in runs[0]["corrupted"].items() if name not in UNCORRUPTED}
     difficult = sorted(corrupted, key=lambda name: corrupted[name]["accuracy"])[:NAMED_CORRUPTIONS]
     named = [f"{name.replace('_', ' ')} ({percent(corrupted[name]['accuracy'], 1)} %)" for name in difficult]
-    shown = ["`mistakes.png`", "`mistakes_by_kind.png`", *(["`trade_off.png`"] if "trade_off" in runs[0] else [])]
     content = {
         "figures": "\n".join(tables(runs)),
         "weights": stored_dtype(RELEASE / "digitnet.onnx"),
-        "shown": f"{', '.join(shown[:-1])} and {shown[-1]}",
+        "files": "\n".join(files_table(RELEASE)),
+        "options": "\n".join(options_table([RELEASE / name for name in ("config.yaml", "fine_tuning.yaml")])),
+        "version": __version__,
         "seeds": "For the seeds, the tables give mean ± standard deviation of the same recipe." if runs[1:] else "",
         "difficult": f"{', '.join(named[:-1])} and {named[-1]}",
         "unmeasured": "" if "images" in runs[0] else "- It has not been measured on printed or seven-segment digits.",

@@ -1,8 +1,10 @@
 """The tables and the plot of the model card."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
+import yaml
 from matplotlib.figure import Figure
 
 from digitnet.evaluation.corruptions import CORRUPTIONS
@@ -19,6 +21,20 @@ DATASETS = {
 }
 POSITIVES = {"pen": "the digits drawn on a tablet", "mnist": "MNIST's test images"}
 NEGATIVES = {"omniglot": "letters of other alphabets", "not_a_digit": "non-digits examined during development"}
+FILES = {
+    "digitnet.onnx": "the model, which takes raw images",
+    "digitnet-280.onnx": "the model for RGBA images of 280 x 280 pixels, for runtimes that need fixed sizes",
+    "digitnet-28.onnx": "the network without framing",
+    "digitnet.activations.onnx": "the network with its activations as outputs, for the sketchpad's explanation",
+    "framing.onnx": "framing with the position of the digit, for the same",
+    "digitnet.ckpt": "the weights and hyperparameters from which these files were exported",
+    "config.yaml": "the options of the first stage of the training",
+    "fine_tuning.yaml": "the options of its last stage",
+    "metrics.json": "the figures below",
+    "mistakes.png": "an image of this card",
+    "mistakes_by_kind.png": "an image of this card",
+    "trade_off.png": "an image of this card",
+}
 MIN_SHOWN, MAX_SHOWN = 90, 50  # %, of the digits and of the non-digits that are accepted, in the plot
 
 
@@ -124,6 +140,43 @@ def tables(runs: Sequence[Metrics]) -> Iterator[str]:
         yield ""
         yield "![Non-digits accepted against digits accepted](trade_off.png)"
     yield from corruptions_table(runs)
+
+
+def files_table(directory: Path) -> Iterator[str]:
+    """Create the table of the released files.
+
+    Args:
+        directory: The directory of the release.
+
+    Yields:
+        Its lines.
+    """
+    rows = []
+    for name, description in FILES.items():
+        path = directory / name
+        if path.exists():
+            rows.append([f"`{name}`", f"{path.stat().st_size / 1000:,.1f}", description])
+    yield from table(["file", "KB", "content"], rows)
+
+
+def options_table(configurations: Sequence[Path]) -> Iterator[str]:
+    """Create the table of the training options.
+
+    Args:
+        configurations: The configurations of the stages, as train.py writes them.
+
+    Yields:
+        Its lines: a row for each option of the trainer's duration, the model and the data.
+    """
+    stages = [yaml.safe_load(path.read_text()) for path in configurations]
+    values = [
+        {"trainer.max_epochs": stage["trainer"]["max_epochs"], "seed_everything": stage["seed_everything"]}
+        | {f"{group}.{name}": value for group in ("model", "data") for name, value in stage[group].items()}
+        for stage in stages
+    ]
+    names = [name for name in dict.fromkeys(name for one in values for name in one) if name != "data.data_dir"]
+    rows = [[f"`--{name}`", *(str(one.get(name, "default")) for one in values)] for name in names]
+    yield from table(["option", *(f"`{path.name}`" for path in configurations)], rows)
 
 
 def digits_table(runs: Sequence[Metrics]) -> Iterator[str]:

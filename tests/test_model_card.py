@@ -36,7 +36,8 @@ def release(tmp_path, monkeypatch):
     """A copy of the released model, which is measured on four images, of which one has a wrong label."""
     directory = tmp_path / "release"
     directory.mkdir()
-    shutil.copy(RELEASE / "digitnet.onnx", directory)
+    for name in ("digitnet.onnx", "config.yaml", "fine_tuning.yaml"):
+        shutil.copy(RELEASE / name, directory)
     monkeypatch.setattr(model_card, "RELEASE", directory)
     shutil.copy(ROOT / "README.md", tmp_path)
     monkeypatch.setattr(model_card, "README", tmp_path / "README.md")
@@ -113,12 +114,40 @@ def test_a_card_with_all_options_shows_each_table_and_the_spread_over_seeds(rele
 
 
 def test_the_released_card_and_the_readme_are_those_of_the_recorded_metrics(release):
-    for name in ("metrics.json", "mistakes.png", "mistakes_by_kind.png", "trade_off.png"):
-        shutil.copy(RELEASE / name, release)
+    shutil.copytree(RELEASE, release, dirs_exist_ok=True)
+    (release / "MODEL_CARD.md").unlink()
     model_card.README.write_text(results.BEGIN + results.END)
     model_card.main(["--from-metrics"])
     card, _ = check_files(release)
     assert card == (RELEASE / "MODEL_CARD.md").read_text()
+
+
+def test_the_card_has_the_usual_headings():
+    headings = re.findall(r"^## (.*)$", (RELEASE / "MODEL_CARD.md").read_text(), re.MULTILINE)
+    assert headings == [
+        "Model details", "Intended use", "Out-of-scope use", "Training data", "Evaluation data and results",
+        "Limitations", "Ethical considerations", "How to reproduce", "Citation",
+    ]  # fmt: skip
+
+
+def test_the_card_lists_each_released_file():
+    others = {"MODEL_CARD.md", "SHA256SUMS"}
+    assert {path.name for path in RELEASE.iterdir()} - others == set(model_card_tables.FILES)
+
+
+def test_each_table_of_the_card_is_generated():
+    template = (ROOT / "docs" / "model_card.md").read_text()
+    assert re.findall(r"^\|", template, re.MULTILINE) == []
+
+
+def test_an_option_of_one_stage_has_its_default_in_the_other(tmp_path):
+    for name, data in (("a.yaml", {"words": 3}), ("b.yaml", {"textures": 5, "data_dir": "x"})):
+        options = {"seed_everything": 1, "trainer": {"max_epochs": 2}, "model": {}, "data": data}
+        (tmp_path / name).write_text(json.dumps(options))  # JSON is YAML
+    lines = list(model_card_tables.options_table([tmp_path / "a.yaml", tmp_path / "b.yaml"]))
+    assert lines[0] == "| option | `a.yaml` | `b.yaml` |"
+    assert lines[-2:] == ["| `--data.words` | 3 | default |", "| `--data.textures` | default | 5 |"]
+    assert "data_dir" not in "".join(lines)
 
 
 def test_a_directory_without_a_known_kind_is_named(release, tmp_path, capsys):
