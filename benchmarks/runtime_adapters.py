@@ -94,13 +94,22 @@ def mnn(model: Path, example: np.ndarray) -> Predict:
 
 
 def ncnn(model: Path, example: np.ndarray) -> Predict:
-    """Ncnn, after pnnx. It has no layers for the label, so that the graph is cut at the logits."""
+    """Ncnn, after pnnx.
+
+    It has no batches, which the views of test-time augmentation are for the network, and no layers for the label. The
+    graph is therefore cut after the views and at the logits.
+    """
     import ncnn
     import onnx
 
     graph = onnx.load(model).graph
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    views = [onnx.numpy_helper.to_array(constants[name]) for name in ("views.rows", "views.columns")]
+    name = graph.input[0].name  # framing has no such cut
+    if name == "ink":
+        name = next(node.input[0] for node in graph.node if node.op_type == "Conv")
     logits = [node.output[0] for node in graph.node if node.op_type == "Gemm"][-1]
-    onnx.utils.extract_model(model, "logits.onnx", [graph.input[0].name], [logits])
+    onnx.utils.extract_model(model, "logits.onnx", [name], [logits])
     _convert("pnnx", "logits.onnx", f"inputshape=[{','.join(map(str, example.shape))}]", "fp16=0")
     net = ncnn.Net()
     net.opt.num_threads = 1
@@ -108,10 +117,14 @@ def ncnn(model: Path, example: np.ndarray) -> Predict:
     if net.load_param("logits.ncnn.param") or net.load_model("logits.ncnn.bin"):
         raise RuntimeError("ncnn cannot load the converted model")
 
-    def predict(ink: np.ndarray) -> tuple[np.ndarray, None]:
+    def compute_logits(view: np.ndarray) -> np.ndarray:
         extractor = net.create_extractor()
-        extractor.input("in0", ncnn.Mat(ink[0]))
-        scores = np.array(extractor.extract("out0")[1]) * ink.any()  # 0.1 each if blank
+        extractor.input("in0", ncnn.Mat(view[None]))
+        return np.array(extractor.extract("out0")[1])
+
+    def predict(ink: np.ndarray) -> tuple[np.ndarray, None]:
+        scores = np.mean([compute_logits(view) for view in views[0] @ ink[0] @ views[1]], 0)
+        scores *= ink.any()  # 0.1 each if blank
         exponentials = np.exp(scores - scores.max())
         return exponentials / exponentials.sum(), None
 
@@ -212,7 +225,9 @@ def _convert(command: str, *arguments: str) -> None:
     path = Path(sys.executable).parent / command
     result = subprocess.run([path, *arguments], capture_output=True, text=True)
     if result.returncode:
-        raise RuntimeError(f"{command}: {(result.stderr or result.stdout).strip().splitlines()[-1]}")
+        lines = (result.stderr or result.stdout).strip().splitlines() or ["no message"]
+        errors = [line for line in lines if "error:" in line.lower()]  # a compiler shows the place after it
+        raise RuntimeError(f"{command}: {(errors or lines)[-1].strip()}")
 
 
 def main(name: str, model: str, inputs: str, outputs: str) -> None:

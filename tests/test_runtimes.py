@@ -2,8 +2,13 @@
 
 import argparse
 import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 
 from benchmarks import runtimes
@@ -62,3 +67,44 @@ def test_an_installed_runtime_agrees_with_onnxruntime(runtime):
     if any(text in row.error for text in (*runtimes.NOT_INSTALLED, "No package metadata")):
         pytest.skip(row.error)
     assert row.agrees, row
+
+
+CPP = ROOT / "environments" / "cpp"  # with onnxruntime_cxx_api.h and the headers that it includes
+CPP_MAIN = """
+#include <cstdio>
+#include <fstream>
+#include <iterator>
+#include <vector>
+{includes}
+int main() {{
+  std::ifstream file("image.rgba", std::ios::binary);
+  std::vector<uint8_t> pixels((std::istreambuf_iterator<char>(file)), {{}});
+  const int64_t height = 280, width = 280;
+{statements}
+  std::printf("%d", label);
+  for (int i = 0; i < 10; i++) std::printf(" %.9g", results[0].GetTensorData<float>()[i]);
+}}
+"""
+
+
+@pytest.mark.runtimes
+def test_the_example_in_cpp_gives_the_outputs_of_the_python_package(tmp_path):
+    if shutil.which("g++") is None or not (CPP / "onnxruntime_cxx_api.h").exists():
+        pytest.skip(f"needs g++ and ONNX Runtime's headers in {CPP.relative_to(ROOT)}")
+    (code,) = re.findall(r"```cpp\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    includes, statements = code.split("\n\n", 1)
+    (tmp_path / "main.cpp").write_text(CPP_MAIN.format(includes=includes, statements=statements))
+    (library,) = Path(ort.__file__).parent.glob("capi/libonnxruntime.so.*")
+    (tmp_path / "libonnxruntime.so.1").symlink_to(library)
+    (tmp_path / "digitnet.onnx").symlink_to(RELEASE / "digitnet.onnx")
+    command = ["g++", "-std=c++17", f"-I{CPP}", "main.cpp", "libonnxruntime.so.1", f"-Wl,-rpath,{tmp_path}"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    image = np.full((280, 280, 4), 255, np.uint8)
+    image[60:200, 130:150, :3] = 0
+    image.tofile(tmp_path / "image.rgba")
+    result = subprocess.run([tmp_path / "a.out"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    label, *probabilities = map(float, result.stdout.split())
+    session = ort.InferenceSession(RELEASE / "digitnet.onnx", providers=["CPUExecutionProvider"])
+    expected = session.run(["probabilities", "label"], {"image": image[None]})
+    assert label == expected[1][0] == 1
+    np.testing.assert_allclose(probabilities, expected[0][0], rtol=0, atol=1e-6)

@@ -84,7 +84,8 @@ def test_the_javascript_code_frames_drawings_as_the_released_file_does(expected,
 
 
 @pytest.mark.parametrize("language", ["python", "js"])
-def test_the_page_states_the_number_of_lines(language):
+def test_the_code_has_at_most_30_lines_as_the_page_states(language):
     lines = len([line for line in snippet(language).splitlines() if line.strip()])
     name = {"python": "NumPy", "js": "JavaScript"}[language]
     assert f"{name}, {lines} lines:" in PAGE
+    assert lines <= 30
