@@ -1,4 +1,4 @@
-"""The routes of the page, beside those of Gradio: classify an image, save a correction, and the static files.
+"""The routes of the page, beside those of Gradio: classify or read an image, save a correction, and the static files.
 
 The page sends an image as the bytes of a file and receives JSON; an error is {"error": one sentence for the visitor}.
 """
@@ -21,7 +21,7 @@ from starlette.types import Scope
 from digitnet.app.corrections import CorrectionError, Corrections
 from digitnet.app.explanation import Explainer
 from digitnet.app.server import error_response
-from digitnet.app.service import MAX_CONCURRENT, classify, decode_image, message_for_page
+from digitnet.app.service import MAX_CONCURRENT, classify, decode_image, message_for_page, read
 from digitnet.app.teaching import Teaching, TeachingError
 from digitnet.contract import NUM_CLASSES
 from digitnet.errors import ImageError, ModelError
@@ -85,6 +85,10 @@ def page_routes(classifier: DigitClassifier, corrections: Corrections | None) ->
         # Another tab of the browser may have changed the model.
         return JSONResponse({**answer, "model": teaching.name_of(model)} if teaching else answer)
 
+    async def post_read(request: Request) -> Response:
+        """Read the numbers in the image in the body."""
+        return JSONResponse(await threads.run(read, model_in_use(), await request.body()))
+
     async def post_explain(request: Request) -> Response:
         """Explain the prediction for the image in the body."""
         return JSONResponse(await threads.run(explain, await request.body()))
@@ -108,6 +112,7 @@ def page_routes(classifier: DigitClassifier, corrections: Corrections | None) ->
 
     routes: list[BaseRoute] = [
         Route(f"{PREFIX}/classify", answers_errors(post_classify), methods=["POST"]),
+        Route(f"{PREFIX}/read", answers_errors(post_read), methods=["POST"]),
         Route(f"{PREFIX}/explain", answers_errors(post_explain), methods=["POST"]),
         Route(f"{PREFIX}/static/{static_version()}/{{path:path}}", CachedFiles(FOREVER).get),
         # With the name only, for example a bookmarked icon.

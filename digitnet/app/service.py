@@ -20,6 +20,7 @@ from digitnet.errors import ImageError, ImageSizeError
 from digitnet.inference.arrays import MAX_PIXELS
 from digitnet.inference.classifier import DigitClassifier, Prediction
 from digitnet.inference.images import load_image
+from digitnet.numbers.number import MAX_CANDIDATES
 
 MAX_BODY_BYTES = 4_000_000  # of a request; the page reduces photos before it sends them
 # Larger images are reduced before framing, which needs 40 bytes per pixel. The sides have no limit of their own: the
@@ -29,6 +30,11 @@ MAX_CONCURRENT = 4  # images that are decoded and classified at the same time, f
 MAX_SHOWN = 40  # characters of an invalid input in an error message
 DATA_URI = re.compile(r"data:[\w.+-]{1,40}/[\w.+-]{1,80};base64,")
 EXPECTED = "expected a data URI (data:image/png;base64,...)"
+
+
+class CandidatesError(ImageError):
+    """An image has too many candidates for digits on a line."""
+
 
 _semaphore = threading.BoundedSemaphore(MAX_CONCURRENT)
 
@@ -105,6 +111,46 @@ def classify(classifier: DigitClassifier, content: bytes) -> dict[str, object]:
     }
 
 
+def read(classifier: DigitClassifier, content: bytes) -> dict[str, object]:
+    """Read the numbers in an image for the page.
+
+    Args:
+        classifier: The classifier.
+        content: The content of an image file, or nothing for an empty sketchpad.
+
+    Returns:
+        "numbers", from top to bottom, each with "text" ("?" for a rejected digit), "confidence" and "digits", each with
+        "label" (None if rejected), "confidence" and "box" (left, top, right and bottom); "width" and "height" of the
+        image that the boxes refer to, in pixels; and "milliseconds" (the duration).
+
+    Raises:
+        ImageError: If it is not an image, or too large.
+        CandidatesError: If there are too many candidates for digits on a line.
+    """
+    image = decode_image(content) if content else np.zeros((IMAGE_SIZE, IMAGE_SIZE, 1), np.uint8)
+    start = time.perf_counter()
+    with _semaphore:
+        try:
+            numbers = classifier.read_numbers(image)
+        except ImageError as error:  # it was decoded, so that only its content can be the reason
+            raise CandidatesError(str(error)) from error
+    return {
+        "numbers": [
+            {
+                "text": number.text,
+                "confidence": number.confidence,
+                "digits": [
+                    {"label": digit.label, "confidence": digit.confidence, "box": digit.box} for digit in number.digits
+                ],
+            }
+            for number in numbers
+        ],
+        "width": image.shape[1],
+        "height": image.shape[0],
+        "milliseconds": (time.perf_counter() - start) * 1000,
+    }
+
+
 def predict(classifier: DigitClassifier, image: np.ndarray) -> Prediction:
     """Classify an image, together with at most three others.
 
@@ -129,6 +175,8 @@ def message_for_page(error: ImageError) -> str:
     Returns:
         A sentence.
     """
+    if isinstance(error, CandidatesError):
+        return f"There is too much on one line: at most {MAX_CANDIDATES} digits are read. Erase some of it."
     if not isinstance(error, ImageSizeError):
         return "This file isn't a picture that can be opened. Try PNG, JPEG, GIF, BMP, WebP or TIFF."
     if error.pixels > MAX_PIXELS:

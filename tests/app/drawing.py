@@ -10,7 +10,13 @@ REJECTED = "\N{EN DASH}"
 ONE = [[(0.5, 0.2), (0.48, 0.8)]]
 SEVEN = [[(0.28, 0.25), (0.7, 0.24), (0.55, 0.5), (0.42, 0.8)]]
 ZERO = [[(0.5 + 0.2 * np.sin(t), 0.5 - 0.28 * np.cos(t)) for t in np.linspace(0, 2 * np.pi, 40)]]
+WIDE = ".wide canvas"  # twice as wide as high
 ASTERISK = [[(0.5, 0.15), (0.5, 0.85)], [(0.2, 0.3), (0.8, 0.7)], [(0.8, 0.3), (0.2, 0.7)]]
+
+
+def placed(strokes, left: float, top: float, size: float) -> list:
+    """Return strokes in a square of the canvas."""
+    return [[(left + size * x, top + size * y) for x, y in stroke] for stroke in strokes]
 
 
 def opened(pages, app, **options):
@@ -20,13 +26,13 @@ def opened(pages, app, **options):
     return page
 
 
-def draw(page, strokes, pen_up=True, steps=4) -> None:
-    """Draw strokes, whose points are fractions of the side of the canvas, with the mouse."""
-    page.locator("canvas.area").wait_for()  # it is invisible and ignores the mouse until its modules are loaded
-    page.locator("canvas.area").scroll_into_view_if_needed()
-    box = page.locator("canvas.area").bounding_box()
+def draw(page, strokes, pen_up=True, steps=4, canvas="canvas.area") -> None:
+    """Draw strokes, whose points are fractions of the height of the canvas, with the mouse."""
+    page.locator(canvas).wait_for()  # it is invisible and ignores the mouse until its modules are loaded
+    page.locator(canvas).scroll_into_view_if_needed()
+    box = page.locator(canvas).bounding_box()
     for stroke in strokes:
-        (x, y), *rest = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in stroke]
+        (x, y), *rest = [(box["x"] + x * box["height"], box["y"] + y * box["height"]) for x, y in stroke]
         page.mouse.move(x, y)
         page.mouse.down()
         for x, y in rest:
@@ -38,6 +44,20 @@ def draw(page, strokes, pen_up=True, steps=4) -> None:
 def shows(page, digit: str) -> None:
     """Wait until the page, which may still be loading, shows a digit, or that the image is rejected."""
     page.wait_for_function("digit => document.querySelector('[data-testid=digit]')?.textContent === digit", arg=digit)
+
+
+def reads(page, *texts: str) -> None:
+    """Wait until the page has shown these numbers for half a second: without an answer, it would say so sooner."""
+    page.evaluate("() => { window.last = null; }")
+    page.wait_for_function(
+        """texts => {
+            const shown = [...document.querySelectorAll("[data-testid=numbers] b")].map((b) => b.textContent).join();
+            if (shown !== texts.join()) window.last = null;
+            else window.last ??= performance.now();
+            return window.last !== null && performance.now() - window.last > 500;
+        }""",
+        arg=list(texts),
+    )
 
 
 def says(page, text: str) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.app.drawing import ASTERISK, SEVEN, draw, opened, says, shows
+from tests.app.drawing import ASTERISK, ONE, SEVEN, WIDE, draw, opened, placed, reads, says, shows
 from tests.conftest import accessibility_problems
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
@@ -18,7 +18,8 @@ SCREENS = [
     (640, 360),  # 1280 x 720 at 200 % zoom
 ]  # fmt: skip
 COLOR = "e => getComputedStyle(e).backgroundColor.match(/[0-9.]+/g).slice(0, 3).map(Number)"
-ESSENTIAL = ["canvas.area", ".digit", ".status", "button.undo", "button.clear"]
+ESSENTIAL = ["canvas.area", ".digit", ".status", "#panel-draw button.undo", "#panel-draw button.clear"]
+ESSENTIAL_FOR_NUMBERS = [WIDE, ".numbers", "#panel-number button.undo", "#panel-number button.clear"]
 
 
 def contrast(color, other) -> float:
@@ -39,14 +40,33 @@ def test_canvas_answer_and_tools_are_visible_at_once(pages, app, screen):
     page = opened(pages, app, viewport={"width": width, "height": height})
     draw(page, SEVEN)
     shows(page, "7")
-    for selector in ESSENTIAL:
+    assert_visible(page, ESSENTIAL, width, height)
+    assert page.locator("canvas.area").bounding_box()["width"] >= 0.59 * min(width, height)
+
+
+def assert_visible(page, selectors, width, height) -> None:
+    for selector in selectors:
         box = page.locator(selector).bounding_box()
         assert box["x"] >= 0, selector
         assert box["y"] >= 0, selector
         assert box["x"] + box["width"] <= width, selector
         assert box["y"] + box["height"] <= height, selector
-    assert page.locator("canvas.area").bounding_box()["width"] >= 0.59 * min(width, height)
     assert page.evaluate("() => [scrollX, scrollY, document.documentElement.scrollWidth]") == [0, 0, width]
+
+
+def test_wide_canvas_numbers_and_tools_are_visible_at_once(pages, app, axe_script):
+    page = opened(pages, app, color_scheme="dark")
+    page.get_by_role("tab", name="Number").click()
+    draw(page, placed(SEVEN, 0.1, 0, 0.5) + placed(ONE, 0.5, 0, 0.5) + placed(SEVEN, 0.1, 0.5, 0.5), canvas=WIDE)
+    reads(page, "71", "7")
+    assert accessibility_problems(page, axe_script) == []
+    for width, height in SCREENS:
+        page.set_viewport_size({"width": width, "height": height})
+        assert_visible(page, ESSENTIAL_FOR_NUMBERS, width, height)
+        box = page.locator(WIDE).bounding_box()
+        assert box["width"] == pytest.approx(2 * box["height"], abs=2)
+        assert box["width"] >= 0.6 * min(width, 2 * height)
+    assert page.locator(WIDE).evaluate(COLOR) == [255, 255, 255]
 
 
 def test_the_first_visit_loads_at_most_fifty_files_and_400_kilobytes(pages, app):

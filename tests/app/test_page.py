@@ -16,11 +16,14 @@ from tests.app.drawing import (
     ONE,
     REJECTED,
     SEVEN,
+    WIDE,
     ZERO,
     count_ink,
     draw,
     framed,
     opened,
+    placed,
+    reads,
     recorded_bodies,
     says,
     settled,
@@ -43,6 +46,41 @@ def button(page, name: str):
 
 
 # --- Drawing ---
+
+
+def test_numbers_are_read_on_the_wide_canvas_with_a_box_around_each_digit(page):
+    page.get_by_role("tab", name="Number").click()
+    says(page, "Draw a number to begin")
+    draw(page, placed(SEVEN, 0.1, 0, 0.5), pen_up=False, canvas=WIDE)
+    reads(page, "7")
+    page.mouse.up()
+    draw(page, placed(ASTERISK, 0.6, 0, 0.4), canvas=WIDE)
+    draw(page, placed(ZERO, 1.1, 0, 0.5) + placed(ONE, 0.1, 0.5, 0.5), canvas=WIDE)
+    reads(page, "7?0", "1")
+    assert page.locator(".numbers li").first.inner_text() == "7?0 ? doesn't look like a digit"
+    assert re.fullmatch(r"1 (\d+\.\d|>99\.9)\s% sure", page.locator(".numbers li").last.inner_text())
+    assert [box.get_attribute("data-label") for box in page.locator(".boxes span").all()] == ["7", "?", "0", "1"]
+    canvas, zero = page.locator(WIDE).bounding_box(), page.locator(".boxes span").nth(2).bounding_box()
+    left, top = ((zero[axis] - canvas[axis]) / canvas["height"] for axis in "xy")
+    width, height = (zero[name] / canvas["height"] for name in ("width", "height"))
+    # The 0 is 0.2 wide and 0.28 high, and the pen 0.04.
+    assert [left, top, width, height] == pytest.approx([1.1 + 0.15 - 0.02, 0.11 - 0.02, 0.24, 0.32], abs=0.02)
+    page.wait_for_function("document.querySelector('.announcement').textContent.startsWith('7?0, ? doesn')")
+
+    page.keyboard.press("Control+z")
+    reads(page, "7?0")
+    button(page, "Clear").click()
+    says(page, "Draw a number to begin")
+    assert page.locator(".boxes span").count() == 0
+    page.get_by_role("tab", name="Draw").click()
+    says(page, "Draw a digit to begin")  # each tab has a drawing of its own
+    page.get_by_role("button", name="Bring back: 7?0").click()
+    reads(page, "7?0")
+    button(page, "Clear").click()
+    page.locator(WIDE).focus()
+    for key in [*["ArrowUp"] * 5, " ", *["ArrowDown"] * 9, " "]:
+        page.keyboard.press(key)
+    reads(page, "1")
 
 
 def test_an_empty_sketchpad_is_described(page):
@@ -222,7 +260,7 @@ def test_the_pen_can_be_made_wider(page):
     shows(page, "1")
     thin = count_ink(page)
     button(page, "Clear").click()
-    page.get_by_label("Pen width").fill("14")
+    page.get_by_role("slider", name="Pen width").fill("14")
     draw(page, ONE)
     assert count_ink(page) > 1.5 * thin
 
@@ -363,7 +401,7 @@ def test_a_pen_removes_the_stroke_of_the_palm_and_touch_is_ignored_from_then_on(
     touch.up(0)
     shows(phone, "7")
     seven = settled(phone)
-    note = phone.get_by_text("Touch is ignored because a pen was used. Reload to draw with a finger.")
+    note = phone.locator("#panel-draw").get_by_text("Touch is ignored because a pen was used. Reload to draw with")
     assert not note.is_visible()
     touch.down(0, (0.1, 0.1))
     note.wait_for()

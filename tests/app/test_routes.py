@@ -103,7 +103,7 @@ def test_no_bytes_are_an_empty_canvas(server):
     ids=["text", "truncated", "megapixels", "long"],
 )
 def test_an_image_that_cannot_be_used_gets_a_sentence(server, content, expected):
-    for url in ("/digitnet/classify", "/digitnet/corrections?digit=3"):
+    for url in ("/digitnet/classify", "/digitnet/read", "/digitnet/corrections?digit=3"):
         response = server.post(url, content)
         assert response.status_code == 400
         assert response.json() == {"error": expected}
@@ -113,6 +113,40 @@ def test_a_decompression_bomb_gets_a_sentence(server):
     Image.new("1", (20000, 20000)).save(buffer := io.BytesIO(), "PNG")
     response = server.post("/digitnet/classify", buffer.getvalue())
     assert response.json() == {"error": "This picture is too large (400 megapixels; the limit is 25)."}
+
+
+def test_the_numbers_of_a_posted_image_are_read(server):
+    page = Image.new("L", (400, 600), 255)
+    for left, top in [(0, 0), (200, 300)]:
+        page.paste(Image.open(io.BytesIO(one())), (left, top))
+    page.paste(Image.open(io.BytesIO(one())).crop((100, 0, 180, 280)), (220, 0))
+    page.save(buffer := io.BytesIO(), "PNG")
+    response = server.post("/digitnet/read", buffer.getvalue())
+    assert response.status_code == 200
+    assert response.headers["cache-control"] == "no-store"
+    result = response.json()
+    assert [number["text"] for number in result["numbers"]] == ["11", "1"]
+    assert all(0.5 < number["confidence"] <= 1 for number in result["numbers"])
+    assert (result["width"], result["height"]) == (400, 600)
+    digit = result["numbers"][1]["digits"][0]
+    assert (digit["label"], digit["confidence"] > 0.5) == (1, True)
+    assert digit["box"] == pytest.approx([200 + 129, 300 + 60, 200 + 150, 300 + 220], abs=4)
+    assert result["milliseconds"] > 0
+
+
+def test_an_empty_wide_canvas_has_no_numbers(server):
+    assert server.post("/digitnet/read").json()["numbers"] == []
+
+
+def test_too_many_candidates_on_a_line_get_a_sentence(server):
+    page = Image.new("L", (3000, 60), 255)
+    draw = ImageDraw.Draw(page)
+    for index in range(140):
+        draw.line([(20 + 20 * index, 12), (20 + 20 * index, 48)], fill=0, width=5)
+    page.save(buffer := io.BytesIO(), "PNG")
+    response = server.post("/digitnet/read", buffer.getvalue())
+    expected = "There is too much on one line: at most 100 digits are read. Erase some of it."
+    assert (response.status_code, response.json()) == (400, {"error": expected})
 
 
 def test_a_correction_is_saved_until_the_limit(server, tmp_path):

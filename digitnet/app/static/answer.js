@@ -121,7 +121,7 @@ export function createAnswer(root, backend) {
     setCorrectable(true);
   }
 
-  return { show, announceNow, disableCorrection: () => setCorrectable(false) };
+  return { show, announce, announceNow, disableCorrection: () => setCorrectable(false) };
 }
 
 function blackImage() {

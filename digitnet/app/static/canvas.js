@@ -3,7 +3,7 @@ import { Drawing } from "./drawing.js";
 import { Painter } from "./painting.js";
 
 const DEFAULT_SIZE = 280; // pixels, for a canvas that is not displayed
-const GRID = 16; // rows and columns for drawing with the keyboard
+const GRID = 16; // rows for drawing with the keyboard, and columns of a square canvas
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 const KEYBOARD = "keyboard"; // the pointer of the strokes that are drawn with it
 
@@ -12,22 +12,23 @@ const KEYBOARD = "keyboard"; // the pointer of the strokes that are drawn with i
  *
  * @param {HTMLCanvasElement} canvas
  * @param {{getPenWidth: () => number, onChange: () => void, onMove?: (text: string) => void,
- *     onPen?: () => void, onIgnoredTouch?: () => void}} options - the pen's width as a fraction of the side, what to do
- *     when the drawing changes, how to tell where the keyboard's cursor is, and what to do when a pen draws and when a
- *     finger is ignored because of it
+ *     onPen?: () => void, onIgnoredTouch?: () => void, aspect?: number}} options - the pen's width as a fraction of the
+ *     height, what to do when the drawing changes, how to tell where the keyboard's cursor is, what to do when a pen
+ *     draws and when a finger is ignored because of it, and the width of the canvas per height
  * @returns {{drawing: Drawing, refresh: () => void}} the drawing, and a function to call after changing it
  */
 export function createCanvas(canvas, options) {
-  const { getPenWidth, onChange, onMove = () => {}, onPen = () => {}, onIgnoredTouch = () => {} } = options;
+  const { getPenWidth, onChange, onMove = () => {}, onPen = () => {}, onIgnoredTouch = () => {}, aspect = 1 } = options;
+  const columnCount = GRID * aspect;
   const drawing = new Drawing();
   const painter = new Painter();
-  const cursor = { column: GRID / 2, row: GRID / 2, visible: false };
+  const cursor = { column: GRID / 2, row: GRID / 2, visible: false }; // a number begins on the left
   const touches = new Set(); // the fingers that are drawing
   let hasPen = false, paintRequested = false;
 
   function positionOf(event) {
     const box = canvas.getBoundingClientRect();
-    return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+    return [((event.clientX - box.left) / box.width) * aspect, (event.clientY - box.top) / box.height];
   }
 
   function repaint() {
@@ -35,8 +36,8 @@ export function createCanvas(canvas, options) {
     paintRequested = true;
     requestAnimationFrame(() => {
       paintRequested = false;
-      const size = Math.round(canvas.clientWidth * devicePixelRatio) || DEFAULT_SIZE;
-      painter.paint(canvas, drawing.strokes, size);
+      const size = Math.round((canvas.clientWidth / aspect) * devicePixelRatio) || DEFAULT_SIZE;
+      painter.paint(canvas, drawing.strokes, size, aspect);
       if (cursor.visible) paintCursor(size);
     });
   }
@@ -110,7 +111,7 @@ export function createCanvas(canvas, options) {
   const cursorPosition = () => [(cursor.column + 0.5) / GRID, (cursor.row + 0.5) / GRID];
 
   function moveCursor(columns, rows) {
-    cursor.column = Math.min(GRID - 1, Math.max(0, cursor.column + columns));
+    cursor.column = Math.min(columnCount - 1, Math.max(0, cursor.column + columns));
     cursor.row = Math.min(GRID - 1, Math.max(0, cursor.row + rows));
     if (drawing.isDrawnBy(KEYBOARD)) drawing.extend(KEYBOARD, [cursorPosition()]);
   }

@@ -1,10 +1,10 @@
 // A drawing: strokes with undo and redo. It knows nothing of the page.
 //
-// A stroke is {width, points: [[x, y], ...]}. Positions and widths are fractions of the side of the canvas.
+// A stroke is {width, points: [[x, y], ...]}. Positions and widths are fractions of the height of the canvas.
 
 const SMOOTHING = 0.8; // weight of the previous point for a close one: the hand and the mouse tremble
 const TREMOR = 0.03; // distance at which this weight has fallen to 1/e: a quick hand does not tremble
-const MIN_DISTANCE = 0.003; // between two points; the side of a canvas is 300 to 900 pixels
+const MIN_DISTANCE = 0.003; // between two points; the height of a canvas is 150 to 900 pixels
 const STILL = 0.05; // the path of a finger that hardly moved, for example that of a resting palm
 
 /** Return the distance of two points. */

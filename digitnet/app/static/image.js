@@ -20,7 +20,7 @@ export function createImageTab(panel, backend, { examples, onState, onReplace })
   const camera = find(".camera"), shoot = find(".shoot");
   let image = null, source = null, hasPreview = false;
 
-  const predictor = createPredictor(backend, { getImage: async () => image, timeout: TIMEOUT, onState });
+  const predictor = createPredictor(backend.classify, { getImage: async () => image, timeout: TIMEOUT, onState });
 
   /** Show and classify an image file. */
   async function show(blob) {

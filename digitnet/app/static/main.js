@@ -2,13 +2,21 @@
 import { createAnswer } from "./answer.js";
 import { paintOnce } from "./painting.js";
 import { createImageTab } from "./image.js";
+import { createNumbers } from "./numbers.js";
 import { createRecent } from "./recent.js";
-import { createSketchpad } from "./sketchpad.js";
+import { createSketchpad, enlarge } from "./sketchpad.js";
 import { createTabs } from "./tabs.js";
 
 const THUMBNAIL_SIZE = 128; // pixels
 const LOADING = "Loading the model…";
-const EMPTY_TEXT = { "tab-draw": "Draw a digit to begin", "tab-image": "No image yet" };
+const EMPTY_TEXT = {
+  "tab-draw": "Draw a digit to begin",
+  "tab-number": "Draw a number to begin",
+  "tab-image": "No image yet",
+};
+const NUMBER_HEADING = "Draw a number";
+const SKETCHPAD = { storageKey: "digitnet-strokes", imageSize: 280, adjust: enlarge };
+const NUMBER_SKETCHPAD = { storageKey: "digitnet-number-strokes", imageSize: 400, aspect: 2 };
 const UNEXPLAINED = {
   "tab-draw": "Draw a digit to see how the network decides.",
   "tab-image": "Choose an image to see how the network decides.",
@@ -30,19 +38,24 @@ export function start(root, backend, { description, directory = "", examples }) 
   find(".directory").textContent = directory;
 
   const answer = createAnswer(root, backend);
+  const numbers = createNumbers(root, answer.announce);
+  const heading = find("h1"), headingText = heading.textContent;
   const recent = createRecent(find(".recent"));
   const tabs = createTabs(root, (id) => {
     if (id === "tab-image") imageTab.open();
-    else imageTab.stopCamera(); // nobody is filmed while the other tab is displayed
+    else imageTab.stopCamera(); // nobody is filmed while another tab is displayed
+    find(".digitnet").classList.toggle("for-numbers", id === "tab-number");
+    heading.textContent = id === "tab-number" ? NUMBER_HEADING : headingText;
     showState(id);
   });
 
   function showState(id) {
-    if (tabs.selected !== id || !inputs[id]) return; // the prediction of the other tab, or the page is not complete
+    if (tabs.selected !== id || !inputs[id]) return; // the prediction of another tab, or the page is not complete
     const { predictor, isDrawing = false } = inputs[id];
     let { state } = predictor;
     if (state.kind === "empty") state = { text: isLoading ? LOADING : EMPTY_TEXT[id], ...state };
     if (state.kind === "reading" && isLoading) state = { ...state, text: LOADING };
+    if (id === "tab-number") return numbers.show(state, { isDrawing });
     answer.show(state, { isDrawing, isCurrent: predictor.isCurrent });
     if (!["waiting", "reading"].includes(state.kind)) explain(state, UNEXPLAINED[state.kind] ?? UNEXPLAINED[id]);
   }
@@ -75,20 +88,26 @@ export function start(root, backend, { description, directory = "", examples }) 
 
   const inputs = {};
   let lastRemoved = null;
-  const sketchpad = createSketchpad(find("#panel-draw"), backend, {
-    onState: () => showState("tab-draw"),
-    onChange: answer.disableCorrection,
-    onRemove(strokes, state) {
-      if (strokes === lastRemoved) return; // it was brought back by Undo and cleared again
-      lastRemoved = strokes;
-      recent.add(paintOnce(strokes, THUMBNAIL_SIZE), state, () => {
-        tabs.select("tab-draw");
-        if (strokes === lastRemoved) lastRemoved = null; // it is no longer in the strip
-        sketchpad.bringBack(strokes);
-      });
-    },
-    announce: answer.announceNow,
-  });
+  function addSketchpad(id, panel, classify, options) {
+    const sketchpad = createSketchpad(find(panel), classify, {
+      ...options,
+      onState: () => showState(id),
+      onChange: answer.disableCorrection,
+      onRemove(strokes, state) {
+        if (strokes === lastRemoved) return; // it was brought back by Undo and cleared again
+        lastRemoved = strokes;
+        recent.add(paintOnce(strokes, THUMBNAIL_SIZE, options.aspect), state, () => {
+          tabs.select(id);
+          if (strokes === lastRemoved) lastRemoved = null; // it is no longer in the strip
+          sketchpad.bringBack(strokes);
+        });
+      },
+      announce: answer.announceNow,
+    });
+    inputs[id] = sketchpad;
+  }
+  addSketchpad("tab-draw", "#panel-draw", backend.classify, SKETCHPAD);
+  addSketchpad("tab-number", "#panel-number", backend.read, NUMBER_SKETCHPAD);
   const imageTab = createImageTab(find("#panel-image"), backend, {
     examples,
     onState: () => showState("tab-image"),
@@ -100,9 +119,9 @@ export function start(root, backend, { description, directory = "", examples }) 
       if (image) recent.add(image, state, () => showImage(blob));
     },
   });
-  Object.assign(inputs, { "tab-draw": sketchpad, "tab-image": imageTab });
+  inputs["tab-image"] = imageTab;
   find(".teaching").hidden = !backend.teaching;
-  sketchpad.restore();
+  for (const id of ["tab-draw", "tab-number"]) inputs[id].restore();
   showState(tabs.selected);
 
   function showImage(blob) {

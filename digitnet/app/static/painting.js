@@ -12,11 +12,13 @@ export class Painter {
    *
    * @param {HTMLCanvasElement} target
    * @param {object[]} strokes
-   * @param {number} size - side of the canvas in pixels
+   * @param {number} size - height of the canvas in pixels
+   * @param {number} [aspect] - its width per height
    */
-  paint(target, strokes, size) {
-    this.#settle(strokes, size);
-    if (target.width !== size || target.height !== size) target.width = target.height = size;
+  paint(target, strokes, size, aspect = 1) {
+    const width = Math.round(size * aspect);
+    this.#settle(strokes, width, size);
+    if (target.width !== width || target.height !== size) resize(target, width, size);
     const context = target.getContext("2d");
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.drawImage(this.#settled, 0, 0);
@@ -25,17 +27,18 @@ export class Painter {
     });
   }
 
-  #settle(strokes, size) {
+  #settle(strokes, width, size) {
     const canContinue =
-      this.#settled.width === size &&
+      this.#settled.width === width &&
+      this.#settled.height === size &&
       this.#painted.length <= strokes.length &&
       this.#painted.every(({ points }, index) => points === strokes[index].points);
     if (!canContinue) {
       this.#painted = [];
-      this.#settled.width = this.#settled.height = size;
+      resize(this.#settled, width, size);
       const context = this.#settled.getContext("2d");
       context.fillStyle = "#fff";
-      context.fillRect(0, 0, size, size);
+      context.fillRect(0, 0, width, size);
     }
     const context = prepare(this.#settled.getContext("2d"), size);
     strokes.forEach((stroke, index) => {
@@ -52,10 +55,14 @@ export class Painter {
 }
 
 /** Paint strokes on a new canvas, with another transform than that of the page. */
-export function paintOnce(strokes, size) {
+export function paintOnce(strokes, size, aspect = 1) {
   const canvas = document.createElement("canvas");
-  new Painter().paint(canvas, strokes, size);
+  new Painter().paint(canvas, strokes, size, aspect);
   return canvas;
+}
+
+function resize(canvas, width, height) {
+  [canvas.width, canvas.height] = [width, height];
 }
 
 function prepare(context, size) {

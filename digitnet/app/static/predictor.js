@@ -27,11 +27,11 @@ function withTimeout(signal, milliseconds) {
  * States of the prediction: {kind: "empty"}, {kind: "waiting"} after another image was chosen, {kind: "reading"} if an
  * answer takes long, {kind: "answer", ...the back end's answer, blob}, {kind: "error", cause, message, retrying}.
  *
- * @param {object} backend - see backend.js
+ * @param {(blob: Blob, signal: AbortSignal) => Promise<object>} classify - the back end's function, see backend.js
  * @param {{getImage: () => Promise<Blob|null>, isDrawing?: () => boolean, timeout: number,
  *     onState: (state: object) => void}} options - `timeout` in milliseconds
  */
-export function createPredictor(backend, { getImage, isDrawing = () => false, timeout, onState }) {
+export function createPredictor(classify, { getImage, isDrawing = () => false, timeout, onState }) {
   let state = { kind: "empty" }, changed = false, running = false, lastRequest = -Infinity;
   let readingTimer = null, staleTimer = null, attempt = new AbortController();
 
@@ -91,7 +91,7 @@ export function createPredictor(backend, { getImage, isDrawing = () => false, ti
       changed = false;
       lastRequest = performance.now();
       attempt = new AbortController();
-      await classify(attempt.signal);
+      await request(attempt.signal);
     }
     running = false;
   }
@@ -103,10 +103,10 @@ export function createPredictor(backend, { getImage, isDrawing = () => false, ti
     changed ||= signal.reason !== STOPPED;
   }
 
-  async function classify(signal) {
+  async function request(signal) {
     try {
       const blob = await getImage();
-      const answer = blob && (await backend.classify(blob, withTimeout(signal, timeout)));
+      const answer = blob && (await classify(blob, withTimeout(signal, timeout)));
       if (signal.aborted) return giveUp(signal);
       answered();
       setState(blob ? { kind: "answer", ...answer, blob } : { kind: "empty" });

@@ -19,7 +19,7 @@ export function createRecent(section) {
    * @param {() => void} restore - brings it back
    */
   function add(image, state, restore) {
-    const label = state.kind === "answer" && state.label !== null ? String(state.label) : "–";
+    const label = state.kind === "answer" ? labelOf(state) : "–";
     const name = label !== "–" ? label : state.kind === "answer" ? "rejected" : "not classified";
     const button = Object.assign(document.createElement("button"), { type: "button" });
     button.setAttribute("aria-label", `Bring back: ${name}`);
@@ -36,6 +36,11 @@ export function createRecent(section) {
   }
 
   return { add };
+}
+
+/** Return the text of an answer; a dash if everything was rejected. */
+function labelOf({ label, numbers }) {
+  return (numbers ? numbers.map(({ text }) => text).join(" ") : label === null ? "" : String(label)) || "–";
 }
 
 function thumbnail(image) {

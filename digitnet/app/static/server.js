@@ -30,6 +30,7 @@ export function createServer(root, { canSave, canTeach = false }) {
 
   return {
     classify: (blob, signal) => post("classify", blob, signal),
+    read: (blob, signal) => post("read", blob, signal),
     explain: (blob, signal) => post("explain", blob, signal),
     ...(canTeach && {
       teaching: {

@@ -1,13 +1,11 @@
-// The tab to draw on.
+// A tab to draw on.
 import { createCanvas } from "./canvas.js";
 import { boundsOf } from "./drawing.js";
 import { Painter, paintOnce } from "./painting.js";
 import { createPredictor } from "./predictor.js";
 
-const IMAGE_SIZE = 280; // pixels of the image that is classified
 const TIMEOUT = 8000; // milliseconds
 const NOTE_DURATION = 8000; // milliseconds
-const STORAGE_KEY = "digitnet-strokes";
 // A drawing much smaller than the canvas is enlarged before it is classified, and its lines get thinner in proportion:
 // the pen does not become smaller with the digit.
 const DOT = 0.02; // a drawing of this size, as a fraction of the side, is a dot
@@ -19,12 +17,16 @@ const MAX_LINE_WIDTH = 0.13; // of a small drawing, as a fraction of its size
  * Make the tab.
  *
  * @param {HTMLElement} panel
- * @param {object} backend - see backend.js
- * @param {{onState: (state: object) => void, onChange: () => void, onRemove: (strokes: object[], state: object) => void,
- *     announce: (text: string) => void}} options - what to do when the prediction and the drawing change, before the
- *     drawing is cleared or replaced, and how to tell a screen reader something
+ * @param {(blob: Blob, signal: AbortSignal) => Promise<object>} classify - the back end's function, see backend.js
+ * @param {{storageKey: string, imageSize: number, aspect?: number, adjust?: (strokes: object[]) => object[] | null,
+ *     onState: (state: object) => void, onChange: () => void, onRemove: (strokes: object[], state: object) => void,
+ *     announce: (text: string) => void}} options - the name of the stored drawing, the height of the image that is
+ *     classified in pixels, its width per height, what to classify instead of some strokes, what to do when the
+ *     prediction and the drawing change, before the drawing is cleared or replaced, and how to tell a screen reader
+ *     something
  */
-export function createSketchpad(panel, backend, { onState, onChange, onRemove, announce }) {
+export function createSketchpad(panel, classify, options) {
+  const { storageKey, imageSize, aspect = 1, adjust = () => null, onState, onChange, onRemove, announce } = options;
   const find = (selector) => panel.querySelector(selector);
   const width = find(".width"), undo = find(".undo"), redo = find(".redo"), clear = find(".clear");
   const touchNote = find(".touch-note");
@@ -37,8 +39,9 @@ export function createSketchpad(panel, backend, { onState, onChange, onRemove, a
     onMove: announce,
     onPen: () => { touchNote.hidden = true; },
     onIgnoredTouch: noteIgnoredTouch,
+    aspect,
   });
-  const predictor = createPredictor(backend, {
+  const predictor = createPredictor(classify, {
     getImage: () => imageOf(drawing.strokes),
     isDrawing: () => drawing.isActive,
     timeout: TIMEOUT,
@@ -62,10 +65,10 @@ export function createSketchpad(panel, backend, { onState, onChange, onRemove, a
 
   function imageOf(strokes) {
     if (!strokes.length) return null;
-    const enlarged = enlarge(strokes);
+    const adjusted = adjust(strokes);
     let canvas = image;
-    if (enlarged) canvas = paintOnce(enlarged, IMAGE_SIZE);
-    else painter.paint(image, strokes, IMAGE_SIZE);
+    if (adjusted) canvas = paintOnce(adjusted, imageSize, aspect);
+    else painter.paint(image, strokes, imageSize, aspect);
     return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
   }
 
@@ -80,13 +83,13 @@ export function createSketchpad(panel, backend, { onState, onChange, onRemove, a
   // A reload and the Back button keep the drawing, in this browser tab only.
   function store() {
     try {
-      sessionStorage.setItem(STORAGE_KEY, JSON.stringify(drawing.finishedStrokes));
+      sessionStorage.setItem(storageKey, JSON.stringify(drawing.finishedStrokes));
     } catch { /* the browser stores nothing */ }
   }
 
   function restore() {
     try {
-      const strokes = JSON.parse(sessionStorage.getItem(STORAGE_KEY) ?? "[]");
+      const strokes = JSON.parse(sessionStorage.getItem(storageKey) ?? "[]");
       if (strokes.length && strokes.every(isStroke)) show(strokes);
     } catch { /* nothing was stored, or something else */ }
   }
