@@ -33,8 +33,9 @@ COPIED = {
     DEMO: ["browser_backend.js", "demo.js"],
     STATIC: [
         "answer.js", "backend.js", "canvas.js", "drawing.js", "examples.png", "explainer.js", "explanation.css",
-        "explanation.js", "icon-192.png", "icon-32.png", "icon-512.png", "icon.svg", "image.js", "main.js", "page.css",
-        "painting.js", "predictor.js", "recent.js", "reduction.js", "sketchpad.js", "tabs.js", "training_images.png",
+        "explanation.js", "icon-192.png", "icon-32.png", "icon-512.png", "icon.svg", "image.js", "main.js",
+        "numbers.js", "page.css", "painting.js", "predictor.js", "recent.js", "reduction.js", "sketchpad.js", "tabs.js",
+        "training_images.png",
     ],
     RELEASE: ["digitnet.onnx", "digitnet.activations.onnx", "framing.onnx"],
     RUNTIME: ["ort.wasm.bundle.min.mjs"],

@@ -65,7 +65,7 @@ def test_wide_canvas_numbers_and_tools_are_visible_at_once(pages, app, axe_scrip
         assert_visible(page, ESSENTIAL_FOR_NUMBERS, width, height)
         box = page.locator(WIDE).bounding_box()
         assert box["width"] == pytest.approx(2 * box["height"], abs=2)
-        assert box["width"] >= 0.6 * min(width, 2 * height)
+        assert box["width"] >= 0.58 * min(width, 2 * height)
     assert page.locator(WIDE).evaluate(COLOR) == [255, 255, 255]
 
 
