@@ -1,7 +1,7 @@
 """Take docs/sketchpad.png and docs/sketchpad_numbers.png of the running sketchpad: python docs/screenshot.py [URL].
 
-Start `python app.py --no-open` first. It draws a 3, and then two lines of digits, on a page in light mode, with Debian's
-Chromium.
+Start `python app.py --no-open` first. It draws a 3, and then two lines of digits, on a page in light mode, with
+Debian's Chromium.
 """
 
 import sys
