@@ -9,6 +9,7 @@ runtime computes them), milliseconds and the version. The files of converters ar
 """
 
 import importlib.metadata
+import json
 import subprocess
 import sys
 import time
@@ -132,17 +133,27 @@ def ncnn(model: Path, example: np.ndarray) -> Predict:
 
 
 def litert(model: Path, example: np.ndarray) -> Predict:
-    """LiteRT, formerly TensorFlow Lite, after onnx2tf."""
+    """LiteRT, formerly TensorFlow Lite, after onnx2tf.
+
+    The converter has to be told that the input keeps its layout, and that the views of test-time augmentation, which
+    are batches of the network, have their channel in front.
+    """
+    import onnx
     from ai_edge_litert.interpreter import Interpreter
 
-    _convert("onnx2tf", "-i", str(model), "-o", "litert", "-b", "1", "-osd")
+    graph = onnx.load(model).graph
+    name = graph.input[0].name
+    views = next(node.input[0] for node in graph.node if node.op_type == "Conv")
+    (reshape,) = [node.name for node in graph.node if views in node.output]
+    layout = {"op_name": reshape, "param_target": "outputs", "param_name": views}
+    layout["post_process_transpose_perm"] = [0, 2, 3, 1]
+    Path("layout.json").write_text(json.dumps({"format_version": 1, "operations": [layout]}))
+    _convert("onnx2tf", "-i", str(model), "-o", "litert", "-b", "1", "-osd", "-kat", name, "-prf", "layout.json")
     interpreter = Interpreter(str(next(Path("litert").glob("*_float32.tflite"))), num_threads=1)
     run = interpreter.get_signature_runner()
-    (name,) = run.get_input_details()
-    shape = run.get_input_details()[name]["shape"]
 
     def predict(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        results = run(**{name: image.reshape(shape)})  # (1, 28, 28, 1)
+        results = run(**{name: image})
         return results["probabilities"], results["label"]
 
     return predict

@@ -34,6 +34,17 @@ def test_at_least_eight_runtimes_agree_with_onnxruntime():
     assert len({row.runtime for row in ROWS if row.agrees}) >= 8
 
 
+@pytest.mark.parametrize(
+    "name", ["OpenVINO", "OpenCV", "tract", "MNN", "ncnn", "LiteRT", "tinygrad", "IREE", "Apache TVM"]
+)
+def test_an_example_loads_files_that_agree_in_its_runtime(name):
+    (section,) = re.findall(rf"^\*\*{name}\*\*(.*?)(?=^\*\*|^## )", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    models = {file: model for model, file in MODELS.items()}
+    loaded = {models[file] for file in re.findall(r"digitnet[-\d]*\.onnx", section)}
+    assert loaded
+    assert loaded <= {row.model for row in ROWS if row.runtime.startswith(name) and row.agrees}
+
+
 def test_a_label_that_differs_and_a_large_difference_are_no_agreement():
     assert Row("some", "network", 18, difference=1e-5, labels=0).agrees
     assert not Row("some", "network", 18, difference=1e-5, labels=1).agrees
