@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Options for train.py: make train ARGS="--trainer.max_epochs 20"
 ARGS ?=
 
-.PHONY: help setup train export app demo test test-fast test-slow check bench runtimes release-files dist
+.PHONY: help setup train export app demo docs docs-serve test test-fast test-slow check bench runtimes release-files dist
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -28,6 +28,12 @@ app: .venv/installed ## open the sketchpad in a browser
 demo: .venv/installed ## build site/, the sketchpad for a static host (needs npm)
 	cd demo && npm install --no-audit --no-fund
 	$(BIN)/python demo/build.py
+
+docs: .venv/installed ## build the documentation in build/docs/
+	$(BIN)/python -m mkdocs build --strict
+
+docs-serve: .venv/installed ## show the documentation at http://127.0.0.1:8000/digitnet/ and update it as you edit
+	$(BIN)/python -m mkdocs serve --dev-addr 127.0.0.1:8000
 
 # Two processes on two cores: with a thread for each core in both, training steps take 50 % longer.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
