@@ -37,6 +37,11 @@ PARTS = re.compile(
 
 # Before the first block of a page: what its text takes as given.
 PREPARATION = {
+    "README.md": """
+import numpy as np
+from PIL import Image
+image, array = Image.open("digit.png"), np.zeros((9, 9), np.uint8)
+""",
     "docs/runtimes.md": """
 import numpy as np
 image, ink = np.zeros((1, 280, 280, 4), np.uint8), np.zeros((1, 1, 28, 28), np.float32)
@@ -184,9 +189,9 @@ class Workspace:
     def train(self, options: list[str]) -> None:
         """Run train.py with its options, and those that make it short."""
         options, output = (options[:-2], self.directory / options[-1]) if ">" in options else (options, None)
-        short = TINY_OPTIONS + ([] if "--trainer.max_epochs" in options else ["--trainer.max_epochs=1"])
+        epochs = ["--trainer.max_epochs=2" if "--ckpt_path" in options else "--trainer.max_epochs=1"]
         program = "sys.argv[0] = 'train.py'; import train; train.main()"
-        self.run_python(program, *short, *options, output=output)
+        self.run_python(program, *TINY_OPTIONS, *options, *epochs, output=output)
 
     def run_command(self, command: str) -> None:
         """Run a command as it is."""

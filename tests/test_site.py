@@ -141,7 +141,7 @@ def test_a_question_is_answered_by_the_search_and_without_other_hosts(address, p
     page.get_by_role("link", name="Use it on a phone").wait_for()
     page.locator(".md-search__input").fill("two GPUs")
     page.locator(".md-search-result__link", has_text="Train on GPUs").first.click()
-    page.get_by_role("heading", name="Several devices").wait_for()
+    page.get_by_role("heading", name="Several machines").wait_for()
 
 
 @pytest.mark.browser
