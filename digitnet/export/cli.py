@@ -49,7 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_variant_options(parser)
     parser.add_argument(
         "--output",
-        type=Path,
+        type=_output,
         default=Path("checkpoints/digitnet.onnx"),
         help="file to write (default: checkpoints/digitnet.onnx)",
     )
@@ -113,6 +113,19 @@ def add_variant_options(parser: argparse.ArgumentParser) -> None:
         help=f"version of the ONNX operators, {MIN_OPSET} to {MAX_OPSET} (default: %(default)s); below"
         f" {MIN_OPSET_OF_FREE_SIZES} only with --input-size and --channels, or --network-only",
     )
+
+
+def _output(text: str) -> Path:
+    """Return a file to write. It is checked first, because an export takes half a minute."""
+    path = Path(text)
+    for directory in path.parents:
+        if directory.exists():
+            if not directory.is_dir():
+                raise argparse.ArgumentTypeError(f"expected a file in a directory, got {text!r}: {directory} is a file")
+            break
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"expected a file, got the directory {text!r}")
+    return path
 
 
 def _size(text: str) -> int:

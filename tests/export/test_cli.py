@@ -11,7 +11,8 @@ pytestmark = pytest.mark.slow  # each export takes seconds
     [
         (["--checkpoint=no.ckpt"], "No checkpoint no.ckpt"),
         (["--checkpoint=README.md"], "is damaged or not a checkpoint"),
-        (["--output=README.md/x.onnx"], "README.md"),
+        (["--output=README.md/x.onnx"], "expected a file in a directory, got 'README.md/x.onnx': README.md is a file"),
+        (["--output=docs"], "expected a file, got the directory 'docs'"),
         (["--data-dir=README.md"], "data_dir is README.md, a file"),
     ],
 )
