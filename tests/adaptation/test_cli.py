@@ -78,7 +78,11 @@ def start(tiny_mnist, corrections, checkpoint, output, *options):
     """Start the command on tiny data in a process of its own."""
     program = (
         "import json, sys; from digitnet.data import mnist; mnist.MD5.update(json.loads(sys.argv.pop(1)));"
-        "from digitnet.adaptation import Adaptation; Adaptation.check = lambda self: None;"  # a random network is bad
+        "from digitnet.adaptation import Adaptation, AdaptationDataModule;"
+        "Adaptation.check = lambda self: None;"  # a random network is bad
+        # Few synthetic images and small batches; the number of steps is the default.
+        "assert AdaptationDataModule.__init__.__defaults__ == ('data', 128, 60, 1000, 750, 0.4);"
+        "AdaptationDataModule.__init__.__defaults__ = ('data', 16, 60, 30, 10, 0.4);"
         # Framing changes the tiny images, and so the accuracy on them; test_adapt.py verifies a file on the real ones.
         "sys.modules['digitnet.adaptation.adapt'].verify = lambda graph, *_: graph.SerializeToString();"
         "from digitnet.cli import main; main()"
