@@ -92,10 +92,15 @@ def tracked_files():
     return [name for name in names if name not in UNCHECKED and not name.endswith(BINARY)]
 
 
+ANY_ALLOWED = re.compile("|".join(ALLOWED))
+# Most lines have no word to avoid: one search for all of them takes a tenth of the time of a search for each.
+ANY_WORD = re.compile("|".join(rf"\b(?:{pattern})\b" for pattern in WORDS))
+ANY_NAME = re.compile("|".join(NAMES))
+
+
 def words(text):
     """Return the text with identifiers taken apart: `readPad`, `read_pad` and `ReadPad` become `read pad`."""
-    for allowed in ALLOWED:
-        text = re.sub(allowed, " ", text)
+    text = ANY_ALLOWED.sub(" ", text)
     text = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", text)
     return text.replace("_", " ").lower()
 
@@ -106,6 +111,8 @@ def problems(name, text):
     for number, line in enumerate(text.splitlines(), 1):
         if name == "CHANGELOG.md":
             line = re.sub(r"`[^`]*`", "", line)  # it names what was renamed
+        if not (ANY_WORD.search(words(line)) or ANY_NAME.search(line)):
+            continue
         hits = {term: re.findall(rf"\b(?:{pattern})\b", words(line)) for pattern, term in WORDS.items()}
         hits |= {term: re.findall(pattern, line) for pattern, term in NAMES.items()}
         found += [f"{name}:{number}: {hit!r}: say {term!r}" for term, group in hits.items() for hit in group]

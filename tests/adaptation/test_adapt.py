@@ -97,6 +97,7 @@ def test_each_held_back_correction_is_scored_by_both_models(data, checkpoint):
     assert len(data.held_back) == 0, "the last run trains on all corrections"
 
 
+@pytest.mark.slow
 def test_the_original_model_is_not_changed_by_the_runs(data, checkpoint):
     first = adapt_function(data, checkpoint)
     second = adapt_function(data, checkpoint)

@@ -182,6 +182,7 @@ def test_the_page_knows_whether_and_where_corrections_are_saved():
     assert r'"directory": "a\"`${1}</script>/"' in script  # as in a string of JavaScript
 
 
+@pytest.mark.slow
 def test_the_app_imports_no_torch():
     program = "import sys, app; assert not {'torch', 'torchvision', 'lightning', 'onnx'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)

@@ -81,6 +81,7 @@ def test_the_box_surrounds_the_digit_and_is_inside_the_square(explain):
     assert bottom - top == pytest.approx(28 * 50 / 20)
 
 
+@pytest.mark.slow
 def test_the_occlusion_map_is_that_of_one_patch_after_the_other(explain):
     explanation = explain(digit_image())
     framed = DigitClassifier()(digit_image()).framed

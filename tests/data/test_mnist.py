@@ -126,6 +126,7 @@ def test_a_data_dir_that_is_a_file_is_refused(tmp_path):
         fetch_mnist(path)
 
 
+@pytest.mark.slow
 def test_a_download_killed_half_way_leaves_no_file(mirror, tiny_mnist, tmp_path):
     mirror.broken = True
     program = (

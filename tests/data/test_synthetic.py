@@ -96,6 +96,7 @@ def is_steep_line(strokes):
     return across < 0.02 * along and abs(axes[1, 1]) > 0.6
 
 
+@pytest.mark.slow
 def test_a_straight_vertical_stroke_is_a_1_and_never_a_non_digit(rng):
     ones = sum(is_vertical_bar(render(draw_digit(1, rng), 64, rng)) for _ in range(2000))
     non_digits = [draw_non_digit(rng) for _ in range(5000)]
@@ -137,6 +138,7 @@ def word_has_joints(rng):
     return min(np.linalg.norm(start - end) for start, end in zip(starts, ends, strict=False)) < 0.12
 
 
+@pytest.mark.slow
 def test_batches_have_the_requested_numbers_of_digits_and_non_digits():
     batches = list(synthetic_batches(250, 70, seed=0))
     labels = np.concatenate([labels for _, labels in batches])

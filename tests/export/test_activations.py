@@ -90,6 +90,7 @@ def test_the_framed_digits_are_those_of_the_released_model(framing_session):
         np.testing.assert_allclose(framed, DigitClassifier().run(images)[2], rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_box_is_that_of_the_oracle(framing_session):
     rng = np.random.default_rng(0)
     for _ in range(300):

@@ -116,6 +116,7 @@ def test_a_killed_worker_ends_the_run_with_one_line_and_it_can_be_resumed(tmp_pa
 
 @LINUX
 @pytest.mark.parametrize("command", ["predict", "evaluate"])
+@pytest.mark.slow
 def test_a_killed_worker_names_no_option_that_was_not_used(tmp_path, command):
     draw_digit(1, 28).convert("L").save(tmp_path / "one.png")
     (tmp_path / "set" / "1").mkdir(parents=True)
@@ -135,6 +136,7 @@ def test_a_killed_worker_names_no_option_that_was_not_used(tmp_path, command):
 
 @LINUX
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.slow
 def test_no_worker_outlives_the_run(tmp_path, signum):
     process = start(tmp_path / "records.csv", *one_file_often(tmp_path, 100_000))
     found = workers(process)
@@ -149,6 +151,7 @@ def test_no_worker_outlives_the_run(tmp_path, signum):
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_script_without_a_main_guard_has_each_record_once(tmp_path):
     script = tmp_path / "script.py"
     script.write_text("import sys; from digitnet.cli import main; main(sys.argv[1:])")

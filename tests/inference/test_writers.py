@@ -42,6 +42,7 @@ def test_each_image_has_one_record_with_the_reason_if_it_cannot_be_decoded(tmp_p
     assert len(capsys.readouterr().err.splitlines()) == 3
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_on_a_full_disk_is_resumed(tmp_path, gray):
     np.save(tmp_path / "many.npy", np.tile(gray, (20, 1, 1)))
     options = [str(tmp_path / "many.npy"), "--format", "csv", "--output", str(tmp_path / "records.csv")]
@@ -75,6 +76,7 @@ def killed(tmp_path, form, source, records_before):
 
 
 @pytest.mark.parametrize("form", ["csv", "json"])
+@pytest.mark.slow
 def test_a_killed_run_is_resumed_without_a_missing_or_duplicate_record(tmp_path, gray, form):
     source = tmp_path / "many.npy"
     np.save(source, np.tile(gray, (100, 1, 1)))
@@ -92,6 +94,7 @@ def test_a_killed_run_is_resumed_without_a_missing_or_duplicate_record(tmp_path,
 
 
 @pytest.mark.parametrize("form", FORMATS[1:])
+@pytest.mark.slow
 def test_errors_before_a_kill_count_in_the_exit_status_after_resuming(tmp_path, gray, monkeypatch, form):
     if form == "parquet":
         pytest.importorskip("pyarrow.parquet", reason="needs pyarrow: pip install '.[parquet]'")
