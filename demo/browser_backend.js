@@ -1,6 +1,7 @@
 // The back end that classifies in the browser, with onnxruntime-web. It gives the same answers as server.js.
 import { BackendError } from "./backend.js";
 import { createExplainer } from "./explainer.js";
+import { CandidatesError, findNumbers } from "./number.js";
 import * as ort from "./ort.wasm.bundle.min.mjs";
 
 const IMAGE_SIZE = 28; // pixels: side of the framed digit
@@ -61,6 +62,20 @@ export function createBrowserBackend() {
     };
   }
 
+  async function read(blob, signal) {
+    const pixels = await decode(blob);
+    const session = await loaded(signal);
+    const start = performance.now();
+    const numbers = await findNumbers(pixels, async (images, count) => {
+      const image = new ort.Tensor("uint8", images, [count, IMAGE_SIZE, IMAGE_SIZE, 1]);
+      const { label, probabilities } = await session.run({ image }, ["label", "probabilities"]);
+      return { labels: label.data, probabilities: probabilities.data };
+    }).catch((error) => {
+      throw error instanceof CandidatesError ? new BackendError("invalid", error.message) : error;
+    });
+    return { numbers, width: pixels.width, height: pixels.height, milliseconds: performance.now() - start };
+  }
+
   async function explain(blob) {
     const image = await decode(blob);
     await loaded();
@@ -71,7 +86,7 @@ export function createBrowserBackend() {
     }
   }
 
-  return { classify, explain, loaded: loaded() };
+  return { classify, read, explain, loaded: loaded() };
 }
 
 async function fetchFile(url) {

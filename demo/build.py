@@ -14,9 +14,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # to run from a clone without installing it
 
-from digitnet import DigitClassifier
+from digitnet import DigitClassifier, contract
 from digitnet.app.demo import describe
 from digitnet.app.page import DESCRIPTION, THEME_COLOR, TITLE
+from digitnet.numbers import crops, ink, lattice, layout, number, segments
 
 ROOT = Path(__file__).parent.parent
 DEMO = ROOT / "demo"
@@ -28,9 +29,14 @@ WASM = "ort-wasm-simd-threaded.wasm"  # the smallest of the package's; the other
 # An extension that no server knows: some would send a .gz file so that the browser decompresses it.
 COMPRESSED_WASM = f"{WASM}.gzip"
 MANIFEST = "manifest.webmanifest"
+CONSTANTS = "constants.js"  # of the modules that demo/numbers/ repeats in JavaScript
+MODULES = (contract, crops, ink, lattice, layout, number, segments)
 
 COPIED = {
     DEMO: ["browser_backend.js", "demo.js"],
+    DEMO / "numbers": [
+        "arrays.js", "components.js", "crops.js", "ink.js", "lattice.js", "layout.js", "number.js", "segments.js",
+    ],
     STATIC: [
         "answer.js", "backend.js", "canvas.js", "drawing.js", "examples.png", "explainer.js", "explanation.css",
         "explanation.js", "icon-192.png", "icon-32.png", "icon-512.png", "icon.svg", "image.js", "main.js",
@@ -66,6 +72,7 @@ def build(site: Path) -> None:
         for name in names:
             shutil.copyfile(directory / name, site / name)
     (site / COMPRESSED_WASM).write_bytes(gzip.compress((RUNTIME / WASM).read_bytes(), mtime=0))
+    (site / CONSTANTS).write_text(render_constants(), "utf-8")
     (site / MANIFEST).write_text(render_manifest(), "utf-8")
     (site / "index.html").write_text(render_index(), "utf-8")
     (site / "service_worker.js").write_text(render_service_worker(site), "utf-8")
@@ -81,6 +88,20 @@ def render_index() -> str:
         page=(STATIC / "page.html").read_text("utf-8"),
         model=html.escape(describe(DigitClassifier(RELEASE / "digitnet.onnx"))),
     )
+
+
+def render_constants() -> str:
+    """Return constants.js: the constants of each of MODULES, so that no threshold or weight is written twice."""
+    lines = []
+    for module in MODULES:
+        values = {name: value for name, value in vars(module).items() if name.isupper() and is_json(value)}
+        lines.append(f"export const {module.__name__.rpartition('.')[2]} = {json.dumps(values)};")
+    return "\n".join(lines) + "\n"
+
+
+def is_json(value: object) -> bool:
+    """Return whether a constant can be written as JSON."""
+    return isinstance(value, int | float | str | tuple | list | dict)
 
 
 def render_manifest() -> str:

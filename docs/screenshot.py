@@ -1,7 +1,7 @@
-"""Take docs/sketchpad.png and docs/sketchpad_numbers.png of the running sketchpad: python docs/screenshot.py [URL].
+"""Take the screenshots in docs/ of the running sketchpad and demo: python docs/screenshot.py [URL [URL]].
 
-Start `python app.py --no-open` first. It draws a 3, and then two lines of digits, on a page in light mode, with
-Debian's Chromium.
+Start `python app.py --no-open` and a server of site/ (docs/demo.md) first. It draws with Debian's Chromium: on the
+sketchpad a 3, and then two lines of digits, and on the demo two lines on a phone in dark mode.
 """
 
 import sys
@@ -13,7 +13,8 @@ from playwright.sync_api import Page, sync_playwright
 Points = list[tuple[float, float]]  # fractions of the height of the canvas
 
 DOCS = Path(__file__).parent
-URL = sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:7860/"
+URL, DEMO_URL = [*sys.argv[1:], *["http://127.0.0.1:7860/", "http://127.0.0.1:8000/"][len(sys.argv) - 1 :]]
+PHONE = {"viewport": {"width": 375, "height": 553}, "device_scale_factor": 2, "color_scheme": "dark"}
 
 
 def arc(x: float, y: float, width: float, height: float, start: float, stop: float) -> Points:
@@ -42,6 +43,9 @@ def write(text: str, left: float, top: float, size: float) -> list[Points]:
     ]
 
 
+LINES = write("20426", 0.15, 0.13, 0.3) + write("7A0", 0.15, 0.57, 0.32)
+
+
 def draw(page: Page, canvas: str, strokes: list[Points]) -> None:
     """Draw with the mouse and wait for the answer."""
     box = page.locator(canvas).bounding_box()
@@ -65,6 +69,11 @@ with sync_playwright() as driver:
     draw(page, "canvas.area", THREE)
     page.screenshot(path=DOCS / "sketchpad.png")
     page.get_by_role("tab", name="Number").click()
-    draw(page, ".wide canvas", write("20426", 0.15, 0.13, 0.3) + write("7A0", 0.15, 0.57, 0.32))
+    draw(page, ".wide canvas", LINES)
     page.screenshot(path=DOCS / "sketchpad_numbers.png")
+    page = browser.new_page(**PHONE)
+    page.goto(DEMO_URL)
+    page.get_by_role("tab", name="Number").click()
+    draw(page, ".wide canvas", LINES)
+    page.screenshot(path=DOCS / "demo_numbers.png")
     browser.close()

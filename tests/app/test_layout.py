@@ -18,8 +18,8 @@ SCREENS = [
     (640, 360),  # 1280 x 720 at 200 % zoom
 ]  # fmt: skip
 COLOR = "e => getComputedStyle(e).backgroundColor.match(/[0-9.]+/g).slice(0, 3).map(Number)"
-ESSENTIAL = ["canvas.area", ".digit", ".status", "#panel-draw button.undo", "#panel-draw button.clear"]
-ESSENTIAL_FOR_NUMBERS = [WIDE, ".numbers", "#panel-number button.undo", "#panel-number button.clear"]
+ESSENTIAL = ["#tab-image", "canvas.area", ".digit", ".status", "#panel-draw button.undo", "#panel-draw button.clear"]
+ESSENTIAL_FOR_NUMBERS = ["#tab-image", WIDE, ".numbers", "#panel-number button.undo", "#panel-number button.clear"]
 
 
 def contrast(color, other) -> float:

@@ -9,11 +9,13 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from benchmarks.synthetic_numbers import DigitSource, write_number
 from demo import build as demo
 from digitnet import DigitClassifier
 from digitnet.app.explanation import Explainer
-from tests.app.drawing import REJECTED, SEVEN, ZERO, draw, framed, says, shows
+from tests.app.drawing import ASTERISK, REJECTED, SEVEN, WIDE, ZERO, draw, framed, placed, reads, says, shows
 from tests.conftest import ROOT
 from tests.examples.test_examples import GOLDEN, assert_same_prediction, npm_install
 from tests.images import draw_digit
@@ -126,6 +128,47 @@ def test_predictions_are_those_of_the_classifier(page, classifier, tmp_path):
         label = -1 if answer["label"] is None else answer["label"]
         assert_same_prediction(label, answer["probabilities"], classifier, path, name)
         assert answer["blank"] == name.startswith("blank")
+
+
+def test_numbers_on_the_wide_canvas_are_read(page):
+    page.get_by_role("tab", name="Number").click()
+    draw(page, placed(SEVEN, 0.1, 0, 0.5) + placed(ZERO, 0.6, 0, 0.5) + placed(SEVEN, 0.1, 0.5, 0.5), canvas=WIDE)
+    draw(page, placed(ASTERISK, 1.2, 0, 0.4), canvas=WIDE)
+    reads(page, "70?", "7")
+    assert [box.get_attribute("data-label") for box in page.locator(".boxes span").all()] == ["7", "0", "?", "7"]
+
+
+KINDS = ("spaced", "close", "sizes", "sloping line", "touching")  # a canvas has no ruled lines and form boxes
+MAX_DIFFERENT = 0.02  # fraction of the numbers whose text may differ
+NUMBERS_PER_KIND = 13
+
+
+def test_numbers_are_those_of_the_classifier(page, classifier):
+    """They differ only where the rounding of a pixel decides."""
+    source = DigitSource(np.zeros((0, 28, 28), np.uint8), np.zeros(0, int), mnist=0)
+    rng, different = np.random.default_rng(0), []
+    for kind in KINDS:
+        for _ in range(NUMBERS_PER_KIND):
+            image = write_number(source, rng.integers(0, 10, rng.integers(1, 7)).tolist(), kind, rng).image
+            expected, answer = classifier.read_numbers(image), ask(page, "read", to_png(Image.fromarray(image)))
+            texts = [number.text for number in expected], [number["text"] for number in answer["numbers"]]
+            if texts[0] != texts[1]:
+                different.append((kind, *texts))
+                continue
+            assert (answer["height"], answer["width"]) == image.shape
+            for number, other in zip(expected, answer["numbers"], strict=True):
+                assert other["confidence"] == pytest.approx(number.confidence, abs=0.1)
+                assert [digit["box"] for digit in other["digits"]] == [list(digit.box) for digit in number.digits]
+    assert len(different) <= MAX_DIFFERENT * NUMBERS_PER_KIND * len(KINDS), different
+
+
+def test_blank_images_and_too_many_candidates_are_reported_as_in_the_sketchpad(page):
+    assert ask(page, "read", to_png(Image.new("RGBA", (300, 200))))["numbers"] == []
+    lines = np.full((60, 3000), 255, np.uint8)
+    for index in range(140):
+        lines[12:48, 20 + 20 * index : 25 + 20 * index] = 0
+    with pytest.raises(Exception, match="There is too much on one line: at most 100 digits are read"):
+        ask(page, "read", to_png(Image.fromarray(lines)))
 
 
 def test_explanations_are_those_of_the_server(page, classifier):

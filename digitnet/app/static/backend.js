@@ -4,8 +4,7 @@
 //                           milliseconds: number} for an image file; with teaching, also {model: "original"|"adapted"}
 //   read(blob, signal)      Promise of {numbers: [{text, confidence, digits: [{label: number|null, confidence,
 //                           box: [left, top, right, bottom]}]}], width, height, milliseconds: number} for an image file,
-//                           from top to bottom; boxes are in pixels of an image of this width and height. Absent if
-//                           the back end reads no numbers
+//                           from top to bottom; boxes are in pixels of an image of this width and height
 //   loaded                  Promise that settles when the model is loaded, or cannot be; absent if nothing is to be loaded
 //   save(blob, digit)       saves a correction; absent if the back end cannot save any
 //   teaching                {status(), start(), cancel(), use(model)}; absent if the model cannot be adapted

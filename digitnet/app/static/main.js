@@ -41,7 +41,6 @@ export function start(root, backend, { description, directory = "", examples }) 
   const numbers = createNumbers(root, answer.announce);
   const heading = find("h1"), headingText = heading.textContent;
   const recent = createRecent(find(".recent"));
-  find("#tab-number").hidden = !backend.read;
   const tabs = createTabs(root, (id) => {
     if (id === "tab-image") imageTab.open();
     else imageTab.stopCamera(); // nobody is filmed while another tab is displayed

@@ -8,7 +8,7 @@
  * @returns {{select: (id: string) => void, selected: string}}
  */
 export function createTabs(root, onSelect) {
-  const tabs = [...root.querySelectorAll("[role=tab]:not([hidden])")];
+  const tabs = [...root.querySelectorAll("[role=tab]")];
   let selected = tabs[0].id;
 
   function select(id) {
