@@ -176,8 +176,9 @@ def _load_path(path: str | os.PathLike[str]) -> np.ndarray:
             size = max(len(content), os.fstat(file.fileno()).st_size)
     except OSError as error:
         if URL.match(name):
+            advice = "decode" if name.lower().startswith("data:") else "download"
             raise ImageError(
-                f"expected a path, got the URL {name[:MAX_URL]!r}; download it first, and pass the content or the path"
+                f"expected a path, got the URL {name[:MAX_URL]!r}; {advice} it first, and pass the content or the path"
                 " of the file: digitnet opens no URL"
             ) from error
         raise

@@ -351,9 +351,10 @@ def test_a_file_object_that_gives_no_bytes_is_refused_with_the_reason(classifier
     ids=str,
 )
 def test_a_url_is_refused_and_not_opened(classifier, url):
-    with pytest.raises(ImageError, match=r"got the URL '.*'; download it first, .*: digitnet opens no URL") as caught:
+    with pytest.raises(ImageError, match=r"URL '.*'; (download|decode) it first, .*: digitnet opens no URL") as caught:
         classifier(url)
     assert len(str(caught.value)) < 200
+    assert ("decode it" in str(caught.value)) == str(url).startswith("data:")
 
 
 def test_a_file_whose_name_looks_like_a_url_is_opened(classifier, tmp_path, monkeypatch):
