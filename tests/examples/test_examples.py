@@ -4,6 +4,7 @@ import base64
 import functools
 import importlib.util
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -287,3 +288,37 @@ def test_the_examples_pin_exact_versions_and_name_no_registry(directory):
     assert pinned["onnxruntime-web"] == installed_by_demo["dependencies"]["onnxruntime-web"]
     assert "package-lock=false" in (EXAMPLES / directory / ".npmrc").read_text()
     assert not (EXAMPLES / directory / "package-lock.json").exists()
+
+
+# --- The page of the tutorial ---
+
+
+@pytest.fixture
+def tutorial_page(tmp_path, site):
+    """Serve the page of docs/tutorial.md beside the model and the packages of the browser example."""
+    (page,) = re.findall(r"```html\n(.*?)```", (ROOT / "docs" / "tutorial.md").read_text(), re.DOTALL)
+    (tmp_path / "index.html").write_text(page)
+    (tmp_path / "digitnet.onnx").symlink_to(MODEL)
+    (tmp_path / "node_modules").symlink_to(EXAMPLES / "browser" / "node_modules")
+    handler = functools.partial(QuietHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+def test_the_page_of_the_tutorial_recognizes_a_digit(pages, tutorial_page):
+    page = pages.open(tutorial_page)
+    output = page.locator("output")
+    output.get_by_text("Draw a digit").wait_for()
+    box = page.locator("canvas").bounding_box()
+    page.mouse.move(box["x"] + 80, box["y"] + 70)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 200, box["y"] + 70, steps=6)
+    page.mouse.move(box["x"] + 130, box["y"] + 230, steps=6)
+    page.mouse.up()
+    page.wait_for_function("document.querySelector('output').textContent.startsWith('7 (')")
+    page.get_by_role("button", name="Clear").click()
+    output.get_by_text("Draw a digit").wait_for()
