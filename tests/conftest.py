@@ -38,9 +38,9 @@ CHROMIUM_FLAGS = [
 LONGEST = [
     "examples/test_ray.py", "training/test_cli.py", "app/test_page.py", "training/test_flags.py",
     "training/test_ddp.py", "test_wheel.py", "export/test_verify.py", "app/test_server.py", "app/test_limits.py",
-    "adaptation/test_adapt.py", "test_code_blocks.py", "test_site.py", "training/test_resume.py", "app/test_connection.py",
-    "app/test_teaching.py", "adaptation/test_cli.py", "demo/test_demo_site.py", "app/test_layout.py",
-    "inference/test_batch.py",
+    "adaptation/test_adapt.py", "test_code_blocks.py", "test_site.py", "training/test_resume.py",
+    "app/test_connection.py", "app/test_teaching.py", "adaptation/test_cli.py", "demo/test_demo_site.py",
+    "app/test_layout.py", "inference/test_batch.py",
 ]  # fmt: skip
 
 
