@@ -47,6 +47,16 @@ import numpy as np
 image, ink = np.zeros((1, 280, 280, 4), np.uint8), np.zeros((1, 1, 28, 28), np.float32)
 """,
 }
+# After the last block of a page: what its text promises.
+CHECKS = {
+    "docs/how-to/service.md": """
+from fastapi.testclient import TestClient
+client = TestClient(app)
+assert client.post("/digit", content=open("digit.png", "rb").read()).json()["label"] == 7
+assert client.post("/digit", content=b"no image").status_code == 422
+assert client.post("/digit", content=bytes(MAX_BYTES + 1)).status_code == 413
+""",
+}
 # A tiny MNIST, and few synthetic images by default.
 TINY = """
 import json
@@ -211,7 +221,8 @@ def test_the_code_blocks_of_a_page_run(path, prepared, tmp_path, request):
     blocks = [block for block in BLOCKS[path] if not block.reason]
     programs = [block.code for block in blocks if block.language == "python"]
     if programs:
-        workspace.run_python("\n".join([PREPARATION.get(str(path.relative_to(ROOT)), ""), *programs]))
+        name = str(path.relative_to(ROOT))
+        workspace.run_python("\n".join([PREPARATION.get(name, ""), *programs, CHECKS.get(name, "")]))
     for block in blocks:
         if block.language != "python":
             workspace.run_shell(block.code)
