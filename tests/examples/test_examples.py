@@ -162,6 +162,27 @@ def test_the_node_example_predicts_as_the_classifier(name, node_example, golden_
     assert_same_prediction(printed["label"], printed["probabilities"], classifier, golden_files[name], name)
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/usage.md"])
+def test_the_javascript_of_the_docs_gives_the_label(page, node_example, golden_files, tmp_path):
+    """It runs in Node with a canvas that has the pixels of an image."""
+    (block,) = re.findall(r"```js\n(const session.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    program = f"""
+        import {{ createRequire }} from "node:module";
+        import {{ readFileSync }} from "node:fs";
+        const require = createRequire({str(node_example)!r});
+        const ort = require("onnxruntime-web");
+        const pixels = require("pngjs").PNG.sync.read(readFileSync({str(golden_files["7-rgba-on-transparent"])!r}));
+        const context = {{ getImageData: () => pixels }};
+        const canvas = {{ width: pixels.width, height: pixels.height, getContext: () => context }};
+        {block}
+        console.log(label.data[0]);
+    """
+    (tmp_path / "program.mjs").write_text(program)
+    shutil.copy(MODEL, tmp_path)
+    result = subprocess.run(["node", "program.mjs"], cwd=tmp_path, capture_output=True, text=True)
+    assert (result.returncode, result.stdout.strip()) == (0, "7"), result.stderr
+
+
 # --- Browser ---
 
 
