@@ -1,15 +1,47 @@
 """Fixtures that export the released network, or one with random weights."""
 
+import onnx
 import pytest
 import torch
 
 import export
+from digitnet.export import activations, graph
 from digitnet.export.graph import build_onnx
 from digitnet.model.checkpoint import load_model
 from digitnet.training.module import DigitNet
 from tests.conftest import ROOT
 
 RELEASED_CHECKPOINT = ROOT / "checkpoints" / "release" / "digitnet.ckpt"
+
+
+def identity(module):
+    """Return what an exported graph depends on: the modules, their numbers and their weights."""
+    numbers = [
+        (name, value)
+        for submodule in module.modules()
+        for name, value in vars(submodule).items()
+        if isinstance(value, (bool, int, float, str, tuple))
+    ]
+    weights = [(name, tensor.numpy().tobytes()) for name, tensor in module.state_dict().items()]
+    return repr(module), repr(numbers), tuple(weights)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def exported_once():
+    """Trace the same module with the same input once; torch.onnx.export takes 15 seconds or more."""
+    traced = {}
+    trace = graph.to_onnx
+
+    def to_onnx(module, example, name, dimensions, outputs):
+        key = (*identity(module), example.shape, example.dtype, name, tuple(dimensions), tuple(outputs))
+        if key not in traced:
+            traced[key] = trace(module, example, name, dimensions, outputs).SerializeToString()
+        return onnx.load_from_string(traced[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graph, "to_onnx", to_onnx)
+        patch.setattr(activations, "to_onnx", to_onnx)
+        yield
 
 
 @pytest.fixture(scope="session")
