@@ -24,15 +24,16 @@ from digitnet.data.mnist import fetch_mnist
 from digitnet.numbers.components import find_components
 from digitnet.numbers.crops import crop
 from digitnet.numbers.ink import find_ink
-from digitnet.numbers.lattice import SMALLEST, WEIGHTS, best_path, features, score
+from digitnet.numbers.lattice import SMALLEST, WEIGHTS, Candidates, best_path, combine, features, score
 from digitnet.numbers.layout import find_lines
 from digitnet.numbers.rules import remove_rules
 from digitnet.numbers.segments import Pieces, Segment, cut_line, find_segments
+from digitnet.numbers.verifier import verify
 
 LENGTHS = (1, 2, 2, 3, 3, 4, 5, 6)
 TRAINING_IMAGES = 54_000  # the others are the validation set
 NON_DIGITS = 0.1  # fraction of numbers with one
-EXTRA_TOUCHING = 2  # further times that touching digits are drawn
+EXTRA_TOUCHING = 4  # further times that touching digits are drawn
 REGULARIZATION = 0.002
 STEPS, RATE = 3000, 0.05  # of the calibration
 
@@ -105,9 +106,12 @@ def _build(classifier: DigitClassifier, number: WrittenNumber) -> Lattice | None
     segments = find_segments(pieces)
     crops = np.stack([crop(pieces, segment) for segment in segments])
     probabilities, labels, _ = classifier.run(crops[..., None])
-    values = features(pieces, segments, probabilities, labels)
+    candidates = Candidates(probabilities, labels, verify(crops))
+    probabilities = combine(pieces, segments, candidates)
+    values = features(pieces, segments, candidates, probabilities)
     path = _true_path(pieces, segments, number)
-    return Lattice(segments, values, labels, probabilities.max(1), len(pieces.boxes), path, number.text)
+    digits = probabilities.argmax(1)
+    return Lattice(segments, values, digits, probabilities.max(1), len(pieces.boxes), path, number.text)
 
 
 def _true_path(pieces: Pieces, segments: list[Segment], number: WrittenNumber) -> list[int] | None:

@@ -15,6 +15,11 @@ RULE_WIDTH = (1, 4)  # pixels
 PEN_WIDTH = (0.05, 0.17)  # of the height of a digit
 BOX_MARGIN = 0.5  # more around boxes
 SUPERSAMPLING = 3
+SIMILAR_PENS = 4  # MNIST images of which the one with the most similar pen is taken
+EDGES_PER_LENGTH = 2.55  # horizontal and vertical steps along both edges of a stroke, per pixel of its length
+LOWER = 0.2  # fraction of digits that extend below the line
+MAX_NESTED = 0.5  # of the width of the narrower of two digits that have the same columns
+MAX_OVERLAP = 1.0  # of touching digits, as a fraction of the pen width
 
 
 class WrittenNumber(NamedTuple):
@@ -37,29 +42,38 @@ class DigitSource:
     Args:
         images: MNIST images, uint8 (N, 28, 28).
         labels: Their labels, (N,).
-        mnist: Fraction of digits from MNIST; the others are glyph templates.
+        mnist: Fraction of numbers with digits from MNIST; the others have glyph templates.
     """
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, mnist: float = 0.5) -> None:
         self.images, self.mnist = images, mnist
         self.by_label = [np.flatnonzero(labels == label) for label in range(10)]
 
-    def draw(self, label: int, height: int, pen: float, rng: np.random.Generator) -> np.ndarray:
+    def draw(self, label: int, height: int, pen: float, is_template: bool, rng: np.random.Generator) -> np.ndarray:
         """Draw one digit.
 
         Args:
-            label: The digit, or -1 for a non-digit.
+            label: The digit, or -1 for a non-digit, which is always drawn from a template.
             height: Its height in pixels.
-            pen: Width of the pen as a fraction of the height, which glyph templates have.
+            pen: Width of the pen as a fraction of the height; an MNIST image has a similar one.
+            is_template: Whether a glyph template is drawn instead of an MNIST image.
             rng: Source of the random numbers.
 
         Returns:
             Ink, float32 (height, width) in [0, 1], without empty rows or columns at its ends.
         """
-        if label >= 0 and rng.random() < self.mnist:
-            return _enlarge(self.images[rng.choice(self.by_label[label])], height)
+        if label >= 0 and not is_template:
+            candidates = self.images[rng.choice(self.by_label[label], SIMILAR_PENS)]
+            return _enlarge(min(candidates, key=lambda image: abs(_pen_width(image) - pen)), height)
         strokes = draw_digit(label, rng) if label >= 0 else draw_non_digit(rng)
         return _draw(strokes, height, max(2.0, pen * height))
+
+
+def _pen_width(image: np.ndarray) -> float:
+    """Return the typical width of the strokes of an MNIST image as a fraction of the height of its ink."""
+    ink = np.pad(_crop(image) / 255, 1)
+    edges = abs(np.diff(ink, axis=0)).sum() + abs(np.diff(ink, axis=1)).sum()
+    return float(EDGES_PER_LENGTH * ink.sum() / edges / (len(ink) - 2))
 
 
 def _enlarge(image: np.ndarray, height: int) -> np.ndarray:
@@ -109,16 +123,19 @@ def write_number(source: DigitSource, labels: list[int], kind: str, rng: np.rand
     """
     height = int(rng.integers(40, 110))
     pen = float(np.exp(rng.uniform(*np.log(PEN_WIDTH))))
+    is_template = bool(rng.random() >= source.mnist)  # one person writes a number
     spread = 0.45 if kind == "sizes" else 0.12
     inks = [
-        source.draw(label, int(height * np.exp(rng.uniform(-spread, spread))), pen * np.exp(rng.normal(0, 0.2)), rng)
+        source.draw(label, int(height * np.exp(rng.uniform(-spread, spread))), pen, is_template, rng)
         for label in labels
     ]
-    corners = _place(inks, kind, height, rng)
+    corners = _place(inks, kind, height, pen, rng)
     return _compose(inks, corners, labels, kind, height, rng)
 
 
-def _place(inks: list[np.ndarray], kind: str, height: int, rng: np.random.Generator) -> list[tuple[int, int]]:
+def _place(
+    inks: list[np.ndarray], kind: str, height: int, pen: float, rng: np.random.Generator
+) -> list[tuple[int, int]]:
     """Return the top and left of each digit."""
     slope = 0.0
     if kind == "sloping line":
@@ -133,7 +150,8 @@ def _place(inks: list[np.ndarray], kind: str, height: int, rng: np.random.Genera
             left = index * cell + (cell - ink.shape[1]) // 2 + round(rng.normal(0, 0.03) * height)
             corners.append((-ink.shape[0] // 2 + round(rng.normal(0, 0.03) * height), left))
             continue
-        top = -ink.shape[0] + round(rng.normal(0, 0.06) * height) if rng.random() < 0.8 else -ink.shape[0] * 3 // 4
+        is_lower = kind != "touching" and rng.random() < LOWER
+        top = -ink.shape[0] * 3 // 4 if is_lower else -ink.shape[0] + round(rng.normal(0, 0.06) * height)
         if not corners:
             corners.append((top, 0))
             continue
@@ -142,7 +160,7 @@ def _place(inks: list[np.ndarray], kind: str, height: int, rng: np.random.Genera
         if kind == "close":
             left = _nest(inks, corners, ink, top + base, round(rng.uniform(0.04, 0.14) * height) + 1)
         elif kind == "touching":
-            left = _nest(inks, corners, ink, top + base, -round(rng.uniform(0.0, 0.07) * height) - 1)
+            left = _nest(inks, corners, ink, top + base, -round(rng.uniform(0, MAX_OVERLAP) * pen * height) - 1)
         else:
             left = right + round(rng.uniform(0.12, 0.5) * height)
         corners.append((top + base, left))
@@ -161,7 +179,7 @@ def _nest(inks: list[np.ndarray], corners: list[tuple[int, int]], ink: np.ndarra
         if len(own) and len(columns):
             gaps.append(other_left + columns[-1] + 1 - own[0])
     nested = max(gaps) + distance if gaps else other_left + other.shape[1] + max(distance, 0)
-    return max(nested, other_left + max(3, other.shape[1] // 3))
+    return max(nested, other_left + other.shape[1] - round(MAX_NESTED * min(other.shape[1], ink.shape[1])))
 
 
 def _compose(

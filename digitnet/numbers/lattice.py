@@ -14,24 +14,25 @@ from digitnet.numbers.segments import Pieces, Segment
 
 MIN_PROBABILITY = 1e-4  # of a digit: a very improbable one is not infinitely worse
 WEIGHTS = {  # fitted by benchmarks/fit_numbers.py
-    "segment": 0.16,
-    "log probability": 3.33,
-    "rejected": -1.83,
-    "short": -3.62,
-    "tall": 0.30,
-    "wide": -1.43,
-    "very wide": -0.78,
-    "narrow": 0.93,
-    "cuts": 0.25,
-    "ink on cuts": -2.93,
-    "cheap cuts inside": -1.14,
-    "cheap cut in the middle": -0.34,
-    "gap inside": -0.15,
-    "components": -1.23,
-    "faint": -0.35,
+    "segment": 1.35,
+    "log probability": 0.39,
+    "verified": 0.83,
+    "rejected": -0.76,
+    "short": -1.65,
+    "tall": 0.07,
+    "wide": -0.34,
+    "very wide": -0.03,
+    "narrow": 0.58,
+    "cuts": 0.18,
+    "ink on cuts": -0.23,
+    "cheap cuts inside": -0.23,
+    "cheap cut in the middle": -0.24,
+    "gap inside": -0.03,
+    "components": -1.75,
+    "faint": -0.55,
 }
 SMALLEST = 1e-6  # probability that is calibrated
-CALIBRATION_SLOPE, CALIBRATION_OFFSET = 0.88, 1.46  # Platt scaling, fitted to other synthetic numbers
+CALIBRATION_SLOPE, CALIBRATION_OFFSET = 0.84, 1.75  # Platt scaling, fitted to other synthetic numbers
 SHORT, TALL, WIDE_SEGMENT, VERY_WIDE, NARROW = 0.8, 1.2, 0.8, 1.05, 0.35  # as fractions of the height of the line
 MIDDLE_WIDTH, MIDDLE, MIDDLE_CUT = 0.8, 0.25, 0.6  # of a wide segment; half of the middle; ink of a cut there
 CHEAP_CUT = 0.2  # ink of a cut, as a fraction of the height
@@ -51,21 +52,70 @@ class Path(NamedTuple):
     probability: float
 
 
-def features(pieces: Pieces, segments: list[Segment], probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+class Candidates(NamedTuple):
+    """What the networks say about the segments of a line.
+
+    Attributes:
+        probabilities: The probability of each digit, float32 (S, 10).
+        labels: The predicted digits, -1 if the model rejects a segment, (S,).
+        verified: The log-probability of each digit and of a non-digit from the verifier, float32 (S, 11).
+    """
+
+    probabilities: np.ndarray
+    labels: np.ndarray
+    verified: np.ndarray
+
+    def select(self, chosen: list[int]) -> "Candidates":
+        """Return some of the segments.
+
+        Args:
+            chosen: Their indices.
+
+        Returns:
+            These segments.
+        """
+        return Candidates(*(array[chosen] for array in self))
+
+
+def combine(pieces: Pieces, segments: list[Segment], candidates: Candidates) -> np.ndarray:
+    """Combine the probabilities of the model and of the verifier for segments that were cut off.
+
+    Args:
+        pieces: The pieces of a line.
+        segments: The S segments.
+        candidates: What the networks say about them.
+
+    Returns:
+        The probability of each digit, float32 (S, 10): the normalized geometric mean of both, or that of the model for
+        segments of whole components.
+    """
+    before = np.concatenate([[0.0], pieces.cut])[[segment.start for segment in segments]]
+    after = pieces.cut[[segment.stop - 1 for segment in segments]]
+    mean = np.sqrt(np.maximum(candidates.probabilities, MIN_PROBABILITY)) * np.exp(candidates.verified[:, :-1] / 2)
+    is_part = ((before > 0) | (after > 0))[:, None]
+    result: np.ndarray = np.where(is_part, mean / mean.sum(1, keepdims=True), candidates.probabilities)
+    return result
+
+
+def features(pieces: Pieces, segments: list[Segment], candidates: Candidates, probabilities: np.ndarray) -> np.ndarray:
     """Describe segments by numbers.
 
     Args:
         pieces: The pieces of a line.
         segments: The S segments.
-        probabilities: The probability of each digit for each segment, float32 (S, 10).
-        labels: The predicted digits, -1 if rejected, (S,).
+        candidates: What the networks say about them.
+        probabilities: The combined probabilities of each digit, float32 (S, 10).
 
     Returns:
         Float (S, F), in the order of WEIGHTS; lengths are fractions of the height of the line.
     """
     height, rows = pieces.height, []
-    count = len(pieces.boxes)
-    for segment, probability, label in zip(segments, probabilities, labels, strict=True):
+    count, digits = len(pieces.boxes), probabilities.argmax(1)
+    indices = np.arange(len(segments))
+    likely = np.log(np.maximum(candidates.probabilities[indices, digits], MIN_PROBABILITY))
+    verified = np.maximum(candidates.verified[indices, digits], np.log(MIN_PROBABILITY))
+    is_rejected = candidates.labels == REJECTED
+    for index, segment in enumerate(segments):
         boxes = pieces.boxes[segment.start : segment.stop]
         (left, top), (right, bottom) = boxes[:, :2].min(0), boxes[:, 2:].max(0)
         before = pieces.cut[segment.start - 1] if segment.start else 0.0
@@ -74,17 +124,17 @@ def features(pieces: Pieces, segments: list[Segment], probabilities: np.ndarray,
         reach = np.maximum.accumulate(boxes[:, 2])
         gaps = boxes[1:, 0] - reach[:-1]
         members = len(set(pieces.component[segment.start : segment.stop].tolist()))
-        is_rejected = label == REJECTED
         own_height = max(bottom - top, 1) / height
         rows.append([
             1.0,
-            0.0 if is_rejected else np.log(max(float(probability.max()), MIN_PROBABILITY)),
-            float(is_rejected),
+            likely[index],
+            verified[index],
+            float(is_rejected[index]),
             max(0.0, SHORT - own_height),
             max(0.0, own_height - TALL),
             max(0.0, (right - left) / height - WIDE_SEGMENT),
             max(0.0, (right - left) / height - VERY_WIDE),
-            max(0.0, NARROW - (right - left) / height) * (label != ONE),
+            max(0.0, NARROW - (right - left) / height) * (digits[index] != ONE),
             float(before > 0) + float(after > 0),
             (before + after) / height,
             float(np.maximum(0, CHEAP_CUT - inside[inside > 0]).sum()),

@@ -10,17 +10,20 @@ from digitnet.errors import ImageError
 from digitnet.numbers.components import Components, find_components
 from digitnet.numbers.crops import crop
 from digitnet.numbers.ink import Ink, find_ink, reduce, to_gray
-from digitnet.numbers.lattice import Path, best_path, calibrate, features, score
+from digitnet.numbers.lattice import Candidates, best_path, calibrate, combine, features, score
 from digitnet.numbers.layout import Line, Mark, find_lines
 from digitnet.numbers.rules import remove_rules
 from digitnet.numbers.segments import Pieces, Segment, cut_line, find_segments
+from digitnet.numbers.verifier import NON_DIGIT, verify
 
 MAX_CANDIDATES = 100  # on one line
 MAX_COMPONENTS = 4000  # more are texture
 COARSE_PIXELS = 2**19  # of the image in which digits are searched first
 FINE_PIXELS = 2**22  # of the image in which they are searched if they are small
 SMALL_DIGIT = 18  # pixels: lower digits are searched again in a larger image
-MIN_PROBABILITY = 0.5  # of the digits of a component that is cut
+MIN_VERIFIED = -1.0  # mean log-probability from the verifier of the digits of a component that is cut
+MAX_NON_DIGIT = 0.96  # probability from the verifier that a whole component is not a digit
+MAX_SINGLE_WIDTH = 1.4  # width per height of an image that may show a single digit
 MAX_REJECTED = 0.5  # fraction of rejected digits of a number, exclusive
 REJECTED_TEXT = "?"
 
@@ -76,12 +79,14 @@ class _Layout:
         ink: Its ink.
         components: Its components.
         lines: Its lines.
+        is_plain: Whether it has no rules or boxes.
     """
 
     scale: int
     ink: Ink
     components: Components
     lines: list[Line]
+    is_plain: bool
 
 
 def find_numbers(image: np.ndarray, classify: Classify) -> list[Number]:
@@ -90,7 +95,8 @@ def find_numbers(image: np.ndarray, classify: Classify) -> list[Number]:
     Args:
         image: Uint8 (H, W, C) with C = 1, 3 or 4.
         classify: Returns probabilities, float32 (N, 10), labels, int32 (N,), -1 if rejected, and framed images, float32
-            (N, 28, 28), for images, uint8 (N, 28, 28, 1). It is called at most once.
+            (N, 28, 28), for images, uint8 (N, H, W, C). It is called once for all segments, and again for the whole
+            image if that may show a single digit.
 
     Returns:
         The number on each line, from top to bottom; lines of which at least half is rejected are left out.
@@ -106,13 +112,33 @@ def find_numbers(image: np.ndarray, classify: Classify) -> list[Number]:
     crops = [crop(cut, segment) for cut, candidates in zip(pieces, segments, strict=True) for segment in candidates]
     if not crops:
         return []
-    outputs = classify(np.stack(crops)[..., None])
+    images = np.stack(crops)
+    probabilities, labels, framed = classify(images[..., None])
+    outputs = probabilities, labels, verify(images), framed
     numbers, start = [], 0
     for line, cut, candidates in zip(layout.lines, pieces, segments, strict=True):
         stop = start + len(candidates)
-        numbers.append(_choose(line, cut, candidates, [output[start:stop] for output in outputs], layout.scale))
+        *arrays, inputs = (array[start:stop] for array in outputs)
+        numbers.append(_choose(line, cut, candidates, Candidates(*arrays), inputs, layout.scale))
         start = stop
+    if layout.is_plain and len(numbers) == 1:
+        numbers = [_compare_with_whole(numbers[0], image, classify)]
     return [number for number in numbers if number.text.count(REJECTED_TEXT) < MAX_REJECTED * len(number.text)]
+
+
+def _compare_with_whole(number: Number, image: np.ndarray, classify: Classify) -> Number:
+    """Return a number, or the digit that the model predicts for the whole image if it may show a single digit."""
+    left, top, right, bottom = number.box
+    if number.marks or right - left > MAX_SINGLE_WIDTH * (bottom - top):
+        return number
+    probabilities, labels, framed = (output[0] for output in classify(image[None]))
+    label, probability = int(labels), float(probabilities.max())
+    is_rejected = label == REJECTED
+    if len(number.digits) > 1 and (is_rejected or calibrate(probability) < number.confidence):
+        return number
+    digit = Digit(None if is_rejected else label, probability, probabilities, number.box, framed)
+    text = REJECTED_TEXT if is_rejected else str(label)
+    return Number(text, [digit], 0.0 if is_rejected else calibrate(probability), number.box)
 
 
 def _find_layout(gray: np.ndarray) -> _Layout:
@@ -127,9 +153,10 @@ def _find_layout(gray: np.ndarray) -> _Layout:
 def _find_layout_at(gray: np.ndarray, scale: int) -> _Layout:
     """Find the lines of an image that is reduced by `scale`."""
     ink = find_ink(reduce(gray, scale))
-    components = find_components(remove_rules(ink.mask, ink.faint))
+    mask = remove_rules(ink.mask, ink.faint)
+    components = find_components(mask)
     lines = find_lines(components) if len(components.areas) <= MAX_COMPONENTS else []
-    return _Layout(scale, ink, components, lines)
+    return _Layout(scale, ink, components, lines, mask is ink.mask)
 
 
 def _check_count(pieces: Pieces) -> None:
@@ -142,17 +169,18 @@ def _check_count(pieces: Pieces) -> None:
         )
 
 
-def _choose(line: Line, pieces: Pieces, segments: list[Segment], outputs: list[np.ndarray], scale: int) -> Number:
+def _choose(
+    line: Line, pieces: Pieces, segments: list[Segment], candidates: Candidates, framed: np.ndarray, scale: int
+) -> Number:
     """Return the number that the best sequence of segments forms."""
-    probabilities, labels, framed = outputs
-    scores = score(features(pieces, segments, probabilities, labels))
+    probabilities = combine(pieces, segments, candidates)
+    scores = score(features(pieces, segments, candidates, probabilities))
     path = best_path(segments, scores, len(pieces.boxes))
-    confidences = probabilities[path.segments].max(1)
-    rejected = labels[path.segments] == REJECTED
-    rejected |= _doubtful([segments[index] for index in path.segments], pieces, path, confidences, rejected)
+    chosen, confidences = [segments[index] for index in path.segments], probabilities[path.segments].max(1)
+    rejected = _find_rejected(chosen, pieces, candidates.select(path.segments), probabilities[path.segments].argmax(1))
     digits = [
         Digit(
-            None if is_rejected else int(labels[index]),
+            None if is_rejected else int(probabilities[index].argmax()),
             float(probabilities[index].max()),
             probabilities[index],
             _box(pieces, segments[index], scale),
@@ -167,22 +195,20 @@ def _choose(line: Line, pieces: Pieces, segments: list[Segment], outputs: list[n
     return Number(text, digits, confidence, (min(lefts), min(tops), max(rights), max(bottoms)), marks)
 
 
-def _doubtful(
-    chosen: list[Segment], pieces: Pieces, path: Path, confidences: np.ndarray, rejected: np.ndarray
-) -> np.ndarray:
-    """Return which segments are parts of a cut component that is probably a letter, bool (S,).
+def _find_rejected(chosen: list[Segment], pieces: Pieces, candidates: Candidates, digits: np.ndarray) -> np.ndarray:
+    """Return which segments are non-digits, bool (S,).
 
-    A letter that is cut often has parts that look like a 1. So either all parts of a component are digits, with a
-    probability of at least one half, or none.
+    A letter that is cut often has parts that look like a 1, and a digit that was touched by another one often is
+    rejected by the model. So the verifier accepts or rejects the parts of a component together.
     """
+    verified = candidates.verified[np.arange(len(digits)), digits]
+    rejected: np.ndarray = (candidates.labels == REJECTED) | (candidates.verified[:, NON_DIGIT] > np.log(MAX_NON_DIGIT))
     component = pieces.component[[segment.start for segment in chosen]]
-    doubtful = np.zeros(len(chosen), bool)
     for index in np.unique(component):
         parts = component == index
         if parts.sum() > 1:
-            probability = calibrate(path.probability * float(np.prod(confidences[parts])))
-            doubtful[parts] = rejected[parts].any() or probability < MIN_PROBABILITY
-    return doubtful
+            rejected[parts] = verified[parts].mean() < MIN_VERIFIED
+    return rejected
 
 
 def _box(pieces: Pieces, segment: Segment, scale: int) -> Box:

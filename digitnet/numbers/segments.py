@@ -10,10 +10,16 @@ from digitnet.numbers.ink import Ink, reduce
 from digitnet.numbers.layout import Line
 
 WORKING_HEIGHT = 34  # pixels: a line is reduced by a whole number so that its digits are about this high
-CUT_WIDTH = 0.7  # times the height of a line: wider components are cut
-CUTS_PER_HEIGHT = 6.0  # number of cuts per width of the height of a line
-CUT_DISTANCE = 0.08  # to both sides, as a fraction of the height, in which a cut crosses the least ink
-DIAGONAL = 0.15  # cost of a diagonal step of a cut, in pixels of ink
+CUT_WIDTH = 0.65  # times the height of a line: wider components are cut
+CUTS_PER_HEIGHT = 4.0  # number of cuts per width of the height of a line
+CUT_ROWS = (0.3, 0.7)  # fractions of the height of a component at which cuts are searched
+CUT_DISTANCE = 0.08  # to both sides, as a fraction of the height, in which a cut is the cheapest
+MAX_CUT = 0.8  # pairs of neighbors that a cut separates, per pixel of the height
+MIN_SIDE = 0.015  # area between two cuts, as a fraction of the squared height
+CORE_COST = 0.2  # cost of a pair of neighbors inside of strokes, where two overlap, instead of 1
+CORE_DEPTH = 0.3  # distance of these pixels from the edges of strokes, as a fraction of the pen width
+PIXELS_PER_EDGE = 2.55  # pen width: area per number of neighbors of which one is ink
+SIDEWAYS = 0.3  # cost of each column by which a cut moves sideways, in pairs of neighbors
 MAX_WIDTH = 1.35  # of a segment of several pieces, as a fraction of the height of the line
 MAX_MERGED_GAP = 0.15  # between two components of one digit
 LOW_PART = 0.55  # height of a loose part of a digit, at most, as a fraction of the height of the line
@@ -29,7 +35,7 @@ class Pieces(NamedTuple):
         boxes: Left, top, right and bottom of each piece, int (N, 4).
         areas: Number of pixels of each piece, int (N,).
         component: The component of each piece, int (N,).
-        cut: Pixels of ink on the cut between each piece and the next, or 0 if there is no cut, float (N,).
+        cut: Pairs of pixels that the cut between each piece and the next separates, or 0 if there is none, float (N,).
         height: Typical height of the digits of the line.
         left, top, scale: Position of the arrays in the image, and pixels of the image for each pixel.
     """
@@ -82,16 +88,17 @@ def cut_line(ink: Ink, components: Components, line: Line) -> Pieces:
         box = (components.boxes[index] - [left, top, left, top]) // scale
         rows, columns = slice(max(box[1] - 1, 0), box[3] + 2), slice(max(box[0] - 1, 0), box[2] + 2)
         mask = labels[rows, columns] == index + 1
-        cuts = _find_cuts(mask, height) if box[2] - box[0] > CUT_WIDTH * height else []
-        place = np.zeros(mask.shape, np.int32)
-        for path, _ in cuts:
-            place += np.arange(mask.shape[1]) >= path[:, None]
+        is_wide = box[2] - box[0] > CUT_WIDTH * height
+        cuts, costs = _find_cuts(mask, height) if is_wide else (np.zeros((0, len(mask)), int), np.zeros(0))
+        place = (np.arange(mask.shape[1]) >= cuts[..., None]).sum(0)
+        position = 0.0
         for number in range(len(cuts) + 1):
             y, x = np.nonzero(mask & (place == number))
             if len(x):
                 y, x = y + rows.start, x + columns.start
-                cost = cuts[number][1] if number < len(cuts) else 0.0
-                found.append((x.min() + x.max(), x, y, index, cost))
+                position = max(position, float(x.min() + x.max()))  # the pieces of a component stay in order
+                cost = float(costs[number]) if number < len(cuts) else 0.0
+                found.append((position, x, y, index, cost))
     found.sort(key=lambda piece: piece[0])
     boxes, areas = np.zeros((len(found), 4), int), np.zeros(len(found), int)
     for number, (_, x, y, _, _) in enumerate(found):
@@ -102,31 +109,112 @@ def cut_line(ink: Ink, components: Components, line: Line) -> Pieces:
     return Pieces(numbers, contrast, boxes, areas, component, cut, height, int(left), int(top), scale)
 
 
-def _find_cuts(mask: np.ndarray, height: float) -> list[tuple[np.ndarray, float]]:
-    """Return paths from top to bottom that cross little ink, from left to right.
+def _find_cuts(mask: np.ndarray, height: float) -> tuple[np.ndarray, np.ndarray]:
+    """Find cuts between the pixels of a component, from its top to its bottom, that separate few neighbors.
 
     Args:
         mask: A component, bool (H, W).
         height: Typical height of a digit.
 
     Returns:
-        For each path its column in each row, int (H,), and the number of pixels of ink that it crosses.
+        For each of C cuts, from left to right, the first column on its right side in each row, int (C, H), and the
+        number of pairs of neighbors that it separates, int (C,).
     """
-    ink = mask.astype(np.float32)
-    down, down_step = _cheapest_paths(ink)
-    up, up_step = _cheapest_paths(ink[::-1])
-    up, up_step = up[::-1], up_step[::-1]
-    middle = mask.shape[0] // 2
-    total = down[middle] + up[middle] - ink[middle]
+    strength = _find_strength(mask)
+    down, up = _cheapest_cuts(strength), _cheapest_cuts(strength[::-1])
+    reach = max(1, round(CUT_DISTANCE * height))
+    paths, costs = [], []
+    for fraction in CUT_ROWS:
+        row = round(fraction * len(mask))
+        total = down.cost[row] + up.cost[len(mask) - row]
+        columns = [column for column in _local_minima(total, reach) if total[column] <= MAX_CUT * height]
+        paths.append(_trace(down, up, row, np.array(columns, int)))
+        costs.append(total[columns])
+    order = np.argsort(np.concatenate(costs), kind="stable")
+    chosen = _select_cuts(np.concatenate(paths)[order], mask, MIN_SIDE * height**2)
     limit = round(CUTS_PER_HEIGHT * mask.shape[1] / height)
-    columns = sorted(_local_minima(total, max(1, round(CUT_DISTANCE * height))), key=lambda column: total[column])
-    return [(_trace(down_step, up_step, middle, column), float(total[column])) for column in sorted(columns[:limit])]
+    cuts = np.sort(chosen[:limit], 0)  # where two cross, they are exchanged
+    return cuts, np.array([_count_separated(mask, cut) for cut in cuts], int)
+
+
+def _select_cuts(paths: np.ndarray, mask: np.ndarray, min_area: float) -> np.ndarray:
+    """Return those of the cuts that differ from the ones before them, and from no cut, by at least an area of ink."""
+    area = np.cumsum(np.pad(mask, ((0, 0), (1, 0))), 1)  # pixels of ink to the left of each column
+    lefts = area[np.arange(len(mask)), paths]
+    chosen, known = [], [np.zeros(len(mask), int), area[:, -1]]
+    for index, left in enumerate(lefts):
+        if abs(left - np.array(known)).sum(1).min() >= min_area:
+            chosen.append(index)
+            known.append(left)
+    return paths[chosen]
+
+
+class _Cuts(NamedTuple):
+    """The cheapest cuts from the top of a mask to each corner of its pixels.
+
+    Attributes:
+        cost: Strength of the pairs of neighbors that they separate, plus a part for each column, float (H + 1, W + 1).
+        before: The same before the last steps sideways, float (H + 1, W + 1).
+        sideways: Cost of the way from the left end to each corner, float (H + 1, W + 1).
+    """
+
+    cost: np.ndarray
+    before: np.ndarray
+    sideways: np.ndarray
+
+
+def _find_strength(mask: np.ndarray) -> np.ndarray:
+    """Return how strongly pixels hold together, float (H, W): 1 for ink, less inside of strokes, 0 for background."""
+    edges = np.count_nonzero(mask[1:] != mask[:-1]) + np.count_nonzero(mask[:, 1:] != mask[:, :-1])
+    core = np.pad(mask, 1)
+    for _ in range(round(CORE_DEPTH * PIXELS_PER_EDGE * mask.sum() / max(edges, 1))):
+        rows = core[:, 1:-1] & core[:, 2:] & core[:, :-2]
+        core[1:-1, 1:-1] = rows[1:-1] & rows[2:] & rows[:-2]
+    return np.where(core[1:-1, 1:-1], CORE_COST, mask.astype(float))
+
+
+def _cheapest_cuts(strength: np.ndarray) -> _Cuts:
+    """Return the cheapest cuts from the top to each corner."""
+    height, width = strength.shape
+    step = np.full((height + 1, width), SIDEWAYS)
+    step[1:-1] += strength[1:] * strength[:-1]
+    sideways = np.pad(np.cumsum(step, 1), ((0, 0), (1, 0)))
+    down = np.zeros((height, width + 1))
+    down[:, 1:-1] = strength[:, 1:] * strength[:, :-1]
+    cost, before = np.zeros((height + 1, width + 1)), np.zeros((height + 1, width + 1))
+    for row in range(1, height + 1):
+        before[row] = cost[row - 1] + down[row - 1]
+        right = np.minimum.accumulate(before[row] - sideways[row]) + sideways[row]
+        left = np.minimum.accumulate((before[row] + sideways[row])[::-1])[::-1] - sideways[row]
+        cost[row] = np.minimum(left, right)
+    return _Cuts(cost, before, sideways)
+
+
+def _trace(down: _Cuts, up: _Cuts, row: int, columns: np.ndarray) -> np.ndarray:
+    """Return the column of the cheapest cut through each of C corners in each row of pixels, int (C, H)."""
+    height = len(down.cost) - 1
+    paths = np.zeros((len(columns), height), int)
+    for cuts, count, rows in ((down, row, range(row - 1, -1, -1)), (up, height - row, range(row, height))):
+        places = columns
+        for index, here in zip(range(count, 0, -1), rows, strict=True):
+            way = abs(cuts.sideways[index] - cuts.sideways[index, places][:, None])
+            places = (cuts.before[index] + way).argmin(1)
+            paths[:, here] = places
+    return paths
+
+
+def _count_separated(mask: np.ndarray, cut: np.ndarray) -> int:
+    """Return how many pairs of neighbors, horizontal or vertical, are on different sides of a cut."""
+    right = np.arange(mask.shape[1]) >= cut[:, None]
+    beside = mask[:, 1:] & mask[:, :-1] & (right[:, 1:] != right[:, :-1])
+    below = mask[1:] & mask[:-1] & (right[1:] != right[:-1])
+    return int(np.count_nonzero(beside) + np.count_nonzero(below))
 
 
 def _local_minima(values: np.ndarray, reach: int) -> list[int]:
     """Return where values are not larger than those up to `reach` away; of a long run of equal ones, both ends."""
     windows = np.lib.stride_tricks.sliding_window_view(np.pad(values, reach, mode="edge"), 2 * reach + 1)
-    lowest = np.flatnonzero(values <= windows.min(1))
+    lowest = np.flatnonzero(values <= windows.min(1) + SIDEWAYS / 2)
     lowest = lowest[(lowest >= reach) & (lowest < len(values) - reach)]
     found: list[int] = []
     for run in np.split(lowest, np.flatnonzero(np.diff(lowest) > 1) + 1):
@@ -135,28 +223,6 @@ def _local_minima(values: np.ndarray, reach: int) -> list[int]:
         elif len(run):
             found.append(int(run[len(run) // 2]))
     return found
-
-
-def _cheapest_paths(ink: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the cost of the cheapest path from the top to each pixel, and its last step: -1, 0 or 1 column."""
-    cost = np.pad(ink, ((0, 0), (1, 1)), constant_values=np.inf)
-    for row in range(1, len(ink)):
-        before = cost[row - 1]
-        diagonal = np.minimum(before[:-2], before[2:]) + DIAGONAL
-        cost[row, 1:-1] += np.minimum(before[1:-1], diagonal)
-    straight, right, left = cost[:-1, 1:-1], cost[:-1, :-2] + DIAGONAL, cost[:-1, 2:] + DIAGONAL
-    step = np.where(straight <= np.minimum(left, right), 0, np.where(right <= left, 1, -1))
-    return cost[:, 1:-1], np.concatenate([np.zeros((1, ink.shape[1]), int), step])
-
-
-def _trace(down_step: np.ndarray, up_step: np.ndarray, middle: int, column: int) -> np.ndarray:
-    """Return the column of the cheapest path through a pixel of the middle row in each row, int (H,)."""
-    path = np.full(len(down_step), column)
-    for row in range(middle, 0, -1):
-        path[row - 1] = path[row] - down_step[row, path[row]]
-    for row in range(middle, len(path) - 1):
-        path[row + 1] = path[row] - up_step[row, path[row]]
-    return path
 
 
 def find_segments(pieces: Pieces) -> list[Segment]:

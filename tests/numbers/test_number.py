@@ -8,7 +8,7 @@ from benchmarks.synthetic_numbers import KINDS, write_number
 from digitnet import ImageError
 from digitnet.numbers.number import find_numbers
 
-RECOGNIZED = {"touching": 0.15}  # fraction of 20 drawn numbers of which all digits have to be right; 0.8 for others
+RECOGNIZED = {"touching": 0.4}  # fraction of 20 drawn numbers of which all digits have to be right; 0.8 for others
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -120,7 +120,7 @@ def test_letters_are_not_silently_turned_into_digits(classifier, glyph_source):
     rng = np.random.default_rng(0)
     numbers = [write_number(glyph_source, [3, -1, 8], "spaced", rng) for _ in range(20)]
     texts = [classifier.read_number(number.image).text for number in numbers]
-    assert sum(bool(re.fullmatch(r"\d\?+\d", text)) for text in texts) >= 12
+    assert sum(bool(re.fullmatch(r"\d\?+\d", text)) for text in texts) >= 10
 
 
 def test_a_single_digit_has_the_label_of_the_single_digit_call(classifier, glyph_source):
