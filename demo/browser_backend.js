@@ -66,8 +66,8 @@ export function createBrowserBackend() {
     const pixels = await decode(blob);
     const session = await loaded(signal);
     const start = performance.now();
-    const numbers = await findNumbers(pixels, async (images, count) => {
-      const image = new ort.Tensor("uint8", images, [count, IMAGE_SIZE, IMAGE_SIZE, 1]);
+    const numbers = await findNumbers(pixels, async (images, shape) => {
+      const image = new ort.Tensor("uint8", images, shape);
       const { label, probabilities } = await session.run({ image }, ["label", "probabilities"]);
       return { labels: label.data, probabilities: probabilities.data };
     }).catch((error) => {

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # to run from a clone wit
 from digitnet import DigitClassifier, contract
 from digitnet.app.demo import describe
 from digitnet.app.page import DESCRIPTION, THEME_COLOR, TITLE
-from digitnet.numbers import crops, ink, lattice, layout, number, segments
+from digitnet.numbers import crops, ink, lattice, layout, number, segments, verifier
 
 ROOT = Path(__file__).parent.parent
 DEMO = ROOT / "demo"
@@ -30,12 +30,13 @@ WASM = "ort-wasm-simd-threaded.wasm"  # the smallest of the package's; the other
 COMPRESSED_WASM = f"{WASM}.gzip"
 MANIFEST = "manifest.webmanifest"
 CONSTANTS = "constants.js"  # of the modules that demo/numbers/ repeats in JavaScript
-MODULES = (contract, crops, ink, lattice, layout, number, segments)
+MODULES = (contract, crops, ink, lattice, layout, number, segments, verifier)
 
 COPIED = {
     DEMO: ["browser_backend.js", "demo.js"],
     DEMO / "numbers": [
         "arrays.js", "components.js", "crops.js", "ink.js", "lattice.js", "layout.js", "number.js", "segments.js",
+        "verifier.js",
     ],
     STATIC: [
         "answer.js", "backend.js", "canvas.js", "drawing.js", "examples.png", "explainer.js", "explanation.css",
@@ -92,7 +93,8 @@ def render_index() -> str:
 
 def render_constants() -> str:
     """Return constants.js: the constants of each of MODULES, so that no threshold or weight is written twice."""
-    lines = []
+    weights = json.loads(verifier.WEIGHTS_FILE.read_text("utf-8"))
+    lines = [f"export const verifierWeights = {json.dumps(weights)};"]
     for module in MODULES:
         values = {name: value for name, value in vars(module).items() if name.isupper() and is_json(value)}
         lines.append(f"export const {module.__name__.rpartition('.')[2]} = {json.dumps(values)};")

@@ -8,15 +8,31 @@ const { VERY_WIDE, NARROW, MIDDLE_WIDTH, MIDDLE, MIDDLE_CUT, CHEAP_CUT, TYPICAL_
 const MIN_AREA = 1e-3; // as a fraction of the typical one
 
 /**
+ * Combine the probabilities of the model and of the verifier for a segment that was cut off.
+ *
+ * @param {object} pieces - see segments.js
+ * @param {{start: number, stop: number}} segment
+ * @param {{probabilities: Float32Array, verified: number[]}} candidate - what the networks say
+ * @returns {number[]} the probability of each digit; that of the model for a whole component
+ */
+export function combine({ cut }, { start, stop }, { probabilities, verified }) {
+  if (!(start && cut[start - 1] > 0) && !(cut[stop - 1] > 0)) return [...probabilities];
+  const mean = Array.from(probabilities, (probability, digit) =>
+    Math.sqrt(Math.max(probability, MIN_PROBABILITY)) * Math.exp(verified[digit] / 2));
+  const sum = mean.reduce((total, value) => total + value, 0);
+  return mean.map((value) => value / sum);
+}
+
+/**
  * Describe a segment by numbers with the names of WEIGHTS; lengths are fractions of the height of the line.
  *
  * @param {object} pieces - see segments.js
  * @param {{start: number, stop: number}} segment
- * @param {Float32Array} probabilities - of the ten digits
- * @param {number} label - the predicted digit, -1 if it was rejected
+ * @param {{probabilities: Float32Array, label: number, verified: number[]}} candidate - what the networks say
+ * @param {number} digit - the most probable digit
  * @returns {Object<string, number>}
  */
-export function features(pieces, segment, probabilities, label) {
+export function features(pieces, segment, { probabilities, label, verified }, digit) {
   const { height, cut } = pieces, { start, stop } = segment;
   const boxes = pieces.boxes.slice(start, stop);
   const [left, top, right, bottom] = around(boxes);
@@ -25,16 +41,16 @@ export function features(pieces, segment, probabilities, label) {
   const gaps = range(1, boxes.length).map((i) => boxes[i][0] - max(boxes.slice(0, i).map((box) => box[2])));
   const area = pieces.areas.slice(start, stop).reduce((sum, pixels) => sum + pixels, 0);
   const width = (right - left) / height, ownHeight = Math.max(bottom - top, 1) / height;
-  const isRejected = label === REJECTED;
   return {
     "segment": 1,
-    "log probability": isRejected ? 0 : Math.log(Math.max(max(probabilities), MIN_PROBABILITY)),
-    "rejected": Number(isRejected),
+    "log probability": Math.log(Math.max(probabilities[digit], MIN_PROBABILITY)),
+    "verified": Math.max(verified[digit], Math.log(MIN_PROBABILITY)),
+    "rejected": Number(label === REJECTED),
     "short": Math.max(0, SHORT - ownHeight),
     "tall": Math.max(0, ownHeight - TALL),
     "wide": Math.max(0, width - WIDE_SEGMENT),
     "very wide": Math.max(0, width - VERY_WIDE),
-    "narrow": label === ONE ? 0 : Math.max(0, NARROW - width),
+    "narrow": digit === ONE ? 0 : Math.max(0, NARROW - width),
     "cuts": (before > 0) + (after > 0),
     "ink on cuts": (before + after) / height,
     "cheap cuts inside": inside.reduce((sum, ink) => sum + (ink > 0 ? Math.max(0, CHEAP_CUT - ink) : 0), 0),

@@ -15,8 +15,8 @@ const heightOf = ([, top, , bottom]) => bottom - top;
  * Group components to lines.
  *
  * @param {object} components - see components.js
- * @returns {{height: number, members: number[]}[]} the typical height of the digits and the components that are digits,
- *     several touching digits or parts of digits of each line, from top to bottom
+ * @returns {{height: number, members: number[], marks: number}[]} the typical height of the digits, the components that are
+ *     digits, several touching digits or parts of digits, and the number of others, of each line, from top to bottom
  */
 export function findLines(components) {
   const { boxes, areas } = components;
@@ -34,8 +34,9 @@ export function findLines(components) {
       return Array(count).fill(heights[i]);
     });
     const height = median(repeated);
-    const parts = small.filter((i, k) => group.includes(owners[k]) && isPart(boxes, i, group, height));
-    return { height, members: [...group, ...parts] };
+    const near = small.filter((_, k) => group.includes(owners[k]));
+    const parts = near.filter((i) => isPart(boxes, i, group, height));
+    return { height, members: [...group, ...parts], marks: near.length - parts.length };
   });
   const keys = new Map(lines.map((line) => [line, positionOf(boxes, line)]));
   return lines.sort((a, b) => keys.get(a)[0] - keys.get(b)[0] || keys.get(a)[1] - keys.get(b)[1]);

@@ -1,17 +1,19 @@
 // Numbers: find the lines of an image, classify all segments in one batch, and choose the best sequence of digits:
 // digitnet/numbers/number.py, without ruled lines and form boxes.
-import { around, max, median } from "./arrays.js";
+import { argmax, around, max, median } from "./arrays.js";
 import { findComponents } from "./components.js";
-import { contract, number as constants } from "./constants.js";
+import { contract, number as constants, verifier as verifierConstants } from "./constants.js";
 import { crop } from "./crops.js";
 import { findInk, reduce, toGray } from "./ink.js";
-import { bestPath, calibrate, features, score } from "./lattice.js";
+import { bestPath, calibrate, combine, features, score } from "./lattice.js";
 import { findLines } from "./layout.js";
 import { cutLine, findSegments } from "./segments.js";
+import { verify } from "./verifier.js";
 
 const { IMAGE_SIZE, NUM_CLASSES, REJECTED } = contract;
-const { MAX_CANDIDATES, MAX_COMPONENTS, COARSE_PIXELS, FINE_PIXELS, SMALL_DIGIT, MIN_PROBABILITY, MAX_REJECTED } = constants;
-const { REJECTED_TEXT } = constants;
+const { MAX_CANDIDATES, MAX_COMPONENTS, COARSE_PIXELS, FINE_PIXELS, SMALL_DIGIT, MAX_REJECTED, REJECTED_TEXT } = constants;
+const { MIN_VERIFIED, MAX_NON_DIGIT, MAX_SINGLE_WIDTH } = constants;
+const { NON_DIGIT } = verifierConstants;
 
 /** There are too many candidates for digits on a line. */
 export class CandidatesError extends Error {}
@@ -20,8 +22,8 @@ export class CandidatesError extends Error {}
  * Find all numbers in an image.
  *
  * @param {ImageData} image - RGBA
- * @param {(images: Uint8Array, count: number) => Promise<{probabilities: Float32Array, labels: Int32Array}>} classify -
- *     returns ten probabilities and the label of each image of 28 x 28 gray levels, -1 if it is rejected
+ * @param {(images: Uint8Array, shape: number[]) => Promise<{probabilities: Float32Array, labels: Int32Array}>} classify -
+ *     returns ten probabilities and the label of each image, -1 if it is rejected; shape: number, height, width, channels
  * @returns {Promise<{text: string, confidence: number,
  *     digits: {label: number|null, confidence: number, box: number[]}[]}[]>} the number on each line, from top to bottom
  * @throws {CandidatesError}
@@ -37,17 +39,30 @@ export async function findNumbers(image, classify) {
   if (!crops.length) return [];
   const images = new Uint8Array(crops.length * IMAGE_SIZE ** 2);
   crops.forEach((pixels, i) => images.set(pixels, i * IMAGE_SIZE ** 2));
-  const { probabilities, labels } = await classify(images, crops.length);
+  const { probabilities, labels } = await classify(images, [crops.length, IMAGE_SIZE, IMAGE_SIZE, 1]);
   let start = 0;
   const numbers = candidates.map(({ pieces, segments }) => {
     const outputs = segments.map((_, i) => ({
       probabilities: probabilities.slice((start + i) * NUM_CLASSES, (start + i + 1) * NUM_CLASSES),
       label: labels[start + i],
+      verified: verify(crops[start + i]),
     }));
     start += segments.length;
     return choose(pieces, segments, outputs, scale);
   });
+  if (numbers.length === 1 && !lines[0].marks) numbers[0] = await compareWithWhole(numbers[0], image, classify);
   return numbers.filter(({ text, digits }) => text.split(REJECTED_TEXT).length - 1 < MAX_REJECTED * digits.length);
+}
+
+/** Return a number, or the digit that the model predicts for the whole image if it may show a single digit. */
+async function compareWithWhole(number, { data, width, height }, classify) {
+  const box = around(number.digits.map((digit) => digit.box)), [left, top, right, bottom] = box;
+  if (right - left > MAX_SINGLE_WIDTH * (bottom - top)) return number;
+  const { probabilities, labels } = await classify(new Uint8Array(data), [1, height, width, 4]);
+  const isRejected = labels[0] === REJECTED, probability = max(probabilities), confidence = calibrate(probability);
+  if (number.digits.length > 1 && (isRejected || confidence < number.confidence)) return number;
+  const digit = { label: isRejected ? null : labels[0], confidence: probability, box };
+  return { text: isRejected ? REJECTED_TEXT : String(labels[0]), digits: [digit], confidence: isRejected ? 0 : confidence };
 }
 
 /** Find the lines in a reduced image and, if their digits are small, again in a larger one. */
@@ -75,33 +90,28 @@ function checkCount({ component }) {
 
 /** Return the number that the best sequence of segments forms. */
 function choose(pieces, segments, outputs, scale) {
-  const scores = segments.map((segment, i) => score(features(pieces, segment, outputs[i].probabilities, outputs[i].label)));
+  const candidates = segments.map((segment, i) => {
+    const combined = combine(pieces, segment, outputs[i]);
+    return { ...segment, ...outputs[i], digit: argmax(combined), confidence: max(combined) };
+  });
+  const scores = candidates.map((candidate) => score(features(pieces, candidate, candidate, candidate.digit)));
   const path = bestPath(segments, scores, pieces.boxes.length);
-  const chosen = path.indices.map((i) => ({ ...segments[i], ...outputs[i], confidence: max(outputs[i].probabilities) }));
-  const doubtful = findDoubtful(chosen, pieces, path);
-  const digits = chosen.map(({ label, confidence, start, stop }, i) => ({
-    label: label === REJECTED || doubtful.has(i) ? null : label,
-    confidence,
-    box: boxOf(pieces, start, stop, scale),
+  const chosen = path.indices.map((i) => candidates[i]), rejected = findRejected(chosen, pieces);
+  const digits = chosen.map(({ digit, confidence, start, stop }, i) => ({
+    label: rejected[i] ? null : digit, confidence, box: boxOf(pieces, start, stop, scale),
   }));
   const text = digits.map(({ label }) => label ?? REJECTED_TEXT).join("");
   const probability = chosen.reduce((product, { confidence }) => product * confidence, path.probability);
   return { text, digits, confidence: text.includes(REJECTED_TEXT) ? 0 : calibrate(probability) };
 }
 
-/** Return which of the chosen segments are parts of a cut component that is probably a letter. */
-function findDoubtful(chosen, pieces, path) {
-  const groups = new Map();
-  chosen.forEach(({ start }, i) => {
-    const component = pieces.component[start];
-    groups.set(component, [...(groups.get(component) ?? []), i]);
+/** Return which of the chosen segments are non-digits; the parts of a component are accepted or rejected together. */
+function findRejected(chosen, { component }) {
+  return chosen.map(({ label, verified, start }) => {
+    const parts = chosen.filter((other) => component[other.start] === component[start]);
+    if (parts.length === 1) return label === REJECTED || verified[NON_DIGIT] > Math.log(MAX_NON_DIGIT);
+    return parts.reduce((sum, part) => sum + part.verified[part.digit], 0) / parts.length < MIN_VERIFIED;
   });
-  const doubtful = [...groups.values()].filter((parts) => {
-    const probability = parts.reduce((product, i) => product * chosen[i].confidence, path.probability);
-    const isRejected = parts.some((i) => chosen[i].label === REJECTED);
-    return parts.length > 1 && (isRejected || calibrate(probability) < MIN_PROBABILITY);
-  });
-  return new Set(doubtful.flat());
 }
 
 /** Return the box of a segment in the image. */

@@ -1,11 +1,11 @@
 // Segments: the parts of a line that may be one digit, including cuts through touching digits:
 // digitnet/numbers/segments.py.
-import { around, max, min, range, round } from "./arrays.js";
+import { argmin, around, max, min, range, round } from "./arrays.js";
 import { segments as constants } from "./constants.js";
 import { reduce } from "./ink.js";
 
-const { WORKING_HEIGHT, CUT_WIDTH, CUTS_PER_HEIGHT, CUT_DISTANCE, DIAGONAL, MAX_WIDTH, MAX_MERGED_GAP } = constants;
-const { LOW_PART, FULL_WIDTH } = constants;
+const { WORKING_HEIGHT, CUT_WIDTH, CUTS_PER_HEIGHT, CUT_ROWS, CUT_DISTANCE, MAX_CUT, MIN_SIDE, CORE_COST } = constants;
+const { CORE_DEPTH, PIXELS_PER_EDGE, SIDEWAYS, MAX_WIDTH, MAX_MERGED_GAP, LOW_PART, FULL_WIDTH } = constants;
 const TOO_WIDE = 2.5; // times the height of the line
 
 /**
@@ -15,8 +15,8 @@ const TOO_WIDE = 2.5; // times the height of the line
  * @param {object} components - see components.js
  * @param {{height: number, members: number[]}} line - see layout.js
  * @returns {object} for each pixel of a reduced part of the image 0 for the background, or the number of the piece plus 1,
- *     and the contrast; for each piece, from left to right, its box, number of pixels, component, and the pixels of ink on
- *     the cut between it and the next; the height of the line; and the position and scale of the part
+ *     and the contrast; for each piece, from left to right, its box, number of pixels, component, and the pairs of pixels that
+ *     the cut between it and the next separates; the height of the line; and the position and scale of the part
  */
 export function cutLine(ink, components, line) {
   const scale = Math.max(1, round(line.height / WORKING_HEIGHT));
@@ -78,10 +78,12 @@ function cutComponent(labels, component, componentBox, [areaLeft, areaTop], scal
       pieces[place].push((top + y) * labels.width + left + x);
     }
   }
+  let position = 0;
   return pieces.flatMap((pixels, number) => {
     if (!pixels.length) return [];
     const [first, , stop] = boxOf(pixels, labels.width);
-    return [{ pixels, component, position: first + stop - 1, cost: cuts[number]?.cost ?? 0 }];
+    position = Math.max(position, first + stop - 1); // the pieces of a component stay in order
+    return [{ pixels, component, position, cost: cuts[number]?.cost ?? 0 }];
   });
 }
 
@@ -92,24 +94,122 @@ function boxOf(pixels, width) {
   }));
 }
 
-/** Return paths from top to bottom that cross little ink, from left to right: {path: its columns, cost: pixels of ink}. */
-function findCuts({ data, width, height }, lineHeight) {
-  const rows = range(0, height).map((y) => Array.from(data.subarray(y * width, (y + 1) * width)));
-  const down = cheapestPaths(rows);
-  const reversed = cheapestPaths(rows.toReversed());
-  const up = { cost: reversed.cost.reverse(), step: reversed.step.reverse() };
-  const middle = Math.floor(height / 2);
-  const total = rows[middle].map((ink, x) => Math.fround(Math.fround(down.cost[middle][x] + up.cost[middle][x]) - ink));
-  const limit = round((CUTS_PER_HEIGHT * width) / lineHeight);
-  const columns = localMinima(total, Math.max(1, round(CUT_DISTANCE * lineHeight)));
-  columns.sort((a, b) => total[a] - total[b]); // stable
-  return columns.slice(0, limit).sort((a, b) => a - b)
-    .map((x) => ({ path: trace(down.step, up.step, middle, x), cost: total[x] }));
+/**
+ * Return cuts between pixels, from top to bottom, that separate few neighbors, from left to right: {path: the first column
+ * on the right side in each row, cost: number of pairs of neighbors}.
+ */
+function findCuts(mask, lineHeight) {
+  const { data, width, height } = mask;
+  const strength = findStrength(mask);
+  const down = cheapestCuts(strength), up = cheapestCuts(strength.toReversed());
+  const reach = Math.max(1, round(CUT_DISTANCE * lineHeight));
+  const found = CUT_ROWS.flatMap((fraction) => {
+    const row = round(fraction * height);
+    const total = down.cost[row].map((cost, x) => cost + up.cost[height - row][x]);
+    const columns = localMinima(total, reach).filter((x) => total[x] <= MAX_CUT * lineHeight);
+    return columns.map((x) => ({ path: trace(down, up, row, x), total: total[x] }));
+  });
+  found.sort((a, b) => a.total - b.total); // stable
+  const chosen = selectCuts(found.map(({ path }) => path), mask, MIN_SIDE * lineHeight ** 2)
+    .slice(0, round((CUTS_PER_HEIGHT * width) / lineHeight));
+  const rows = range(0, height).map((y) => chosen.map((path) => path[y]).sort((a, b) => a - b));
+  return chosen.map((_, i) => {
+    const path = rows.map((places) => places[i]); // where two cross, they are exchanged
+    return { path, cost: countSeparated(data, width, path) };
+  });
+}
+
+/** Return those of the cuts that differ from the ones before them, and from no cut, by at least an area of ink. */
+function selectCuts(paths, { data, width, height }, minArea) {
+  const countLeft = (y, stop) => data.subarray(y * width, y * width + stop).reduce((sum, ink) => sum + ink, 0);
+  const known = [range(0, height).map(() => 0), range(0, height).map((y) => countLeft(y, width))];
+  return paths.filter((path) => {
+    const left = path.map((x, y) => countLeft(y, x));
+    const distances = known.map((other) => other.reduce((sum, count, y) => sum + Math.abs(count - left[y]), 0));
+    if (min(distances) < minArea) return false;
+    known.push(left);
+    return true;
+  });
+}
+
+/** Return how strongly pixels hold together, as rows: 1 for ink, less inside of strokes, 0 for the background. */
+function findStrength({ data, width, height }) {
+  let edges = 0, area = 0;
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      const place = y * width + x;
+      area += data[place];
+      edges += (x > 0 && data[place] !== data[place - 1]) + (y > 0 && data[place] !== data[place - width]);
+    }
+  }
+  let core = range(0, height).map((y) => Array.from(data.subarray(y * width, (y + 1) * width)));
+  for (let i = round((CORE_DEPTH * PIXELS_PER_EDGE * area) / Math.max(edges, 1)); i > 0; i--) {
+    core = core.map((row, y) => row.map((_, x) => {
+      const near = [y - 1, y, y + 1].map((other) => core[other] ?? []);
+      return Number(near.every((other) => other[x - 1] && other[x] && other[x + 1]));
+    }));
+  }
+  return core.map((row, y) => row.map((inside, x) => (inside ? CORE_COST : data[y * width + x])));
+}
+
+/**
+ * Return the cheapest cuts from the top to each corner of the pixels: their cost, that before the last steps sideways, and
+ * the cost of the way from the left end to each corner, all as rows.
+ */
+function cheapestCuts(strength) {
+  const height = strength.length, width = strength[0].length;
+  const sideways = range(0, height + 1).map((y) => {
+    const way = [0];
+    for (let x = 0; x < width; x++) {
+      way.push(way[x] + (SIDEWAYS + (y > 0 && y < height ? strength[y][x] * strength[y - 1][x] : 0)));
+    }
+    return way;
+  });
+  const cost = [Array(width + 1).fill(0)], before = [Array(width + 1).fill(0)];
+  for (let y = 1; y <= height; y++) {
+    const row = strength[y - 1], way = sideways[y];
+    before.push(cost[y - 1].map((value, x) => value + (x > 0 && x < width ? row[x] * row[x - 1] : 0)));
+    const right = before[y].map((value, x) => value - way[x]), left = before[y].map((value, x) => value + way[x]);
+    for (let x = 1; x <= width; x++) right[x] = Math.min(right[x], right[x - 1]);
+    for (let x = width - 1; x >= 0; x--) left[x] = Math.min(left[x], left[x + 1]);
+    cost.push(way.map((value, x) => Math.min(left[x] - value, right[x] + value)));
+  }
+  return { cost, before, sideways };
+}
+
+/** Return the column of the cheapest cut through a corner in each row of pixels. */
+function trace(down, up, row, column) {
+  const height = down.cost.length - 1, path = Array(height);
+  const follow = ({ before, sideways }, count, rowOf) => {
+    let place = column;
+    for (let index = count; index > 0; index--) {
+      const way = sideways[index], here = way[place];
+      place = argmin(before[index].map((cost, x) => cost + Math.abs(way[x] - here)));
+      path[rowOf(index)] = place;
+    }
+  };
+  follow(down, row, (index) => index - 1);
+  follow(up, height - row, (index) => height - index);
+  return path;
+}
+
+/** Return how many pairs of neighbors, horizontal or vertical, are on different sides of a cut. */
+function countSeparated(data, width, path) {
+  let count = 0;
+  path.forEach((column, y) => {
+    const place = y * width;
+    if (column > 0 && column < width) count += data[place + column] && data[place + column - 1];
+    if (!y) return;
+    for (let x = Math.min(column, path[y - 1]); x < Math.max(column, path[y - 1]); x++) {
+      count += data[place + x] && data[place - width + x];
+    }
+  });
+  return count;
 }
 
 /** Return where values are not larger than those up to `reach` away; of a long run of equal ones, both ends. */
 function localMinima(values, reach) {
-  const isLowest = (x) => values[x] <= min(values.slice(Math.max(0, x - reach), x + reach + 1));
+  const isLowest = (x) => values[x] <= min(values.slice(Math.max(0, x - reach), x + reach + 1)) + SIDEWAYS / 2;
   const lowest = range(reach, values.length - reach).filter(isLowest);
   const runs = [];
   for (const x of lowest) {
@@ -120,30 +220,6 @@ function localMinima(values, reach) {
     const half = reach >> 1;
     return run.length > 2 * reach ? [run[half], run[run.length - 1 - half]] : [run[run.length >> 1]];
   });
-}
-
-/** Return the cost of the cheapest path from the first row to each pixel, and its last step: -1, 0 or 1 column. */
-function cheapestPaths(rows) {
-  const cost = [rows[0]], step = [rows[0].map(() => 0)];
-  for (const row of rows.slice(1)) {
-    const before = cost.at(-1), steps = [];
-    cost.push(row.map((ink, x) => {
-      const right = Math.fround((before[x - 1] ?? Infinity) + DIAGONAL);
-      const left = Math.fround((before[x + 1] ?? Infinity) + DIAGONAL);
-      steps.push(before[x] <= Math.min(left, right) ? 0 : right <= left ? 1 : -1);
-      return Math.fround(ink + Math.min(before[x], left, right));
-    }));
-    step.push(steps);
-  }
-  return { cost, step };
-}
-
-/** Return the column of the cheapest path through a pixel of the middle row in each row. */
-function trace(downStep, upStep, middle, column) {
-  const path = downStep.map(() => column);
-  for (let row = middle; row > 0; row--) path[row - 1] = path[row] - downStep[row][path[row]];
-  for (let row = middle; row < path.length - 1; row++) path[row + 1] = path[row] - upStep[row][path[row]];
-  return path;
 }
 
 /** Return the sequences of pieces that may be one digit, {start, stop}; each piece and each whole component is one. */

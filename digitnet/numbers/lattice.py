@@ -14,25 +14,25 @@ from digitnet.numbers.segments import Pieces, Segment
 
 MIN_PROBABILITY = 1e-4  # of a digit: a very improbable one is not infinitely worse
 WEIGHTS = {  # fitted by benchmarks/fit_numbers.py
-    "segment": 1.35,
-    "log probability": 0.39,
-    "verified": 0.83,
-    "rejected": -0.76,
-    "short": -1.65,
-    "tall": 0.07,
-    "wide": -0.34,
-    "very wide": -0.03,
-    "narrow": 0.58,
-    "cuts": 0.18,
-    "ink on cuts": -0.23,
-    "cheap cuts inside": -0.23,
-    "cheap cut in the middle": -0.24,
-    "gap inside": -0.03,
-    "components": -1.75,
-    "faint": -0.55,
+    "segment": 1.48,
+    "log probability": 0.27,
+    "verified": 0.80,
+    "rejected": -0.86,
+    "short": -1.79,
+    "tall": 0.08,
+    "wide": -0.37,
+    "very wide": -0.07,
+    "narrow": 0.63,
+    "cuts": 0.03,
+    "ink on cuts": -0.27,
+    "cheap cuts inside": -0.64,
+    "cheap cut in the middle": -0.43,
+    "gap inside": 0.01,
+    "components": -1.47,
+    "faint": -0.37,
 }
 SMALLEST = 1e-6  # probability that is calibrated
-CALIBRATION_SLOPE, CALIBRATION_OFFSET = 0.84, 1.75  # Platt scaling, fitted to other synthetic numbers
+CALIBRATION_SLOPE, CALIBRATION_OFFSET = 0.90, 1.32  # Platt scaling, fitted to other synthetic numbers
 SHORT, TALL, WIDE_SEGMENT, VERY_WIDE, NARROW = 0.8, 1.2, 0.8, 1.05, 0.35  # as fractions of the height of the line
 MIDDLE_WIDTH, MIDDLE, MIDDLE_CUT = 0.8, 0.25, 0.6  # of a wide segment; half of the middle; ink of a cut there
 CHEAP_CUT = 0.2  # ink of a cut, as a fraction of the height
