@@ -47,14 +47,12 @@ def shows(page, digit: str) -> None:
 
 
 def reads(page, *texts: str) -> None:
-    """Wait until the page has shown these numbers for half a second: without an answer, it would say so sooner."""
-    page.evaluate("() => { window.last = null; }")
+    """Wait until the page shows these numbers, with a box around each digit."""
     page.wait_for_function(
         """texts => {
-            const shown = [...document.querySelectorAll("[data-testid=numbers] b")].map((b) => b.textContent).join();
-            if (shown !== texts.join()) window.last = null;
-            else window.last ??= performance.now();
-            return window.last !== null && performance.now() - window.last > 500;
+            const shown = [...document.querySelectorAll("[data-testid=numbers] b")].map((b) => b.textContent);
+            const labels = [...document.querySelectorAll(".boxes span")].map((box) => box.dataset.label);
+            return shown.join() === texts.join() && labels.join("") === texts.join("");
         }""",
         arg=list(texts),
     )

@@ -59,7 +59,6 @@ def test_numbers_are_read_on_the_wide_canvas_with_a_box_around_each_digit(page):
     reads(page, "7?0", "1")
     assert page.locator(".numbers li").first.inner_text() == "7?0 ? doesn't look like a digit"
     assert re.fullmatch(r"1 (\d+\.\d|>99\.9)\s% sure", page.locator(".numbers li").last.inner_text())
-    assert [box.get_attribute("data-label") for box in page.locator(".boxes span").all()] == ["7", "?", "0", "1"]
     canvas, zero = page.locator(WIDE).bounding_box(), page.locator(".boxes span").nth(2).bounding_box()
     left, top = ((zero[axis] - canvas[axis]) / canvas["height"] for axis in "xy")
     width, height = (zero[name] / canvas["height"] for name in ("width", "height"))

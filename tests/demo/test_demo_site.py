@@ -135,7 +135,6 @@ def test_numbers_on_the_wide_canvas_are_read(page):
     draw(page, placed(SEVEN, 0.1, 0, 0.5) + placed(ZERO, 0.6, 0, 0.5) + placed(SEVEN, 0.1, 0.5, 0.5), canvas=WIDE)
     draw(page, placed(ASTERISK, 1.2, 0, 0.4), canvas=WIDE)
     reads(page, "70?", "7")
-    assert [box.get_attribute("data-label") for box in page.locator(".boxes span").all()] == ["7", "0", "?", "7"]
 
 
 KINDS = ("spaced", "close", "sizes", "sloping line", "touching")  # a canvas has no ruled lines and form boxes

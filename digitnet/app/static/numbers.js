@@ -21,6 +21,7 @@ export function createNumbers(root, announce) {
    * @param {{isDrawing?: boolean}} options - whether the pen is down
    */
   function show(state, { isDrawing = false } = {}) {
+    if (state.kind === "reading" && !list.hidden) return; // the earlier answer stays until there is another one
     const { numbers = [], width, height, milliseconds } = state;
     const text = numbers.length ? "" : describeNone(state, isDrawing);
     status.textContent = text;
