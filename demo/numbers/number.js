@@ -12,7 +12,7 @@ import { verify } from "./verifier.js";
 
 const { IMAGE_SIZE, NUM_CLASSES, REJECTED } = contract;
 const { MAX_CANDIDATES, MAX_COMPONENTS, COARSE_PIXELS, FINE_PIXELS, SMALL_DIGIT, MAX_REJECTED, REJECTED_TEXT } = constants;
-const { MIN_VERIFIED, MAX_NON_DIGIT, MAX_SINGLE_WIDTH } = constants;
+const { MIN_VERIFIED, MAX_NON_DIGIT, MAX_SINGLE_WIDTH, MIN_CERTAIN } = constants;
 const { NON_DIGIT } = verifierConstants;
 
 /** There are too many candidates for digits on a line. */
@@ -60,7 +60,8 @@ async function compareWithWhole(number, { data, width, height }, classify) {
   if (right - left > MAX_SINGLE_WIDTH * (bottom - top)) return number;
   const { probabilities, labels } = await classify(new Uint8Array(data), [1, height, width, 4]);
   const isRejected = labels[0] === REJECTED, probability = max(probabilities), confidence = calibrate(probability);
-  if (number.digits.length > 1 && (isRejected || confidence < number.confidence)) return number;
+  const isCertain = number.confidence >= Math.min(MIN_CERTAIN, confidence);
+  if (number.digits.length > 1 && (isRejected || isCertain)) return number;
   const digit = { label: isRejected ? null : labels[0], confidence: probability, box };
   return { text: isRejected ? REJECTED_TEXT : String(labels[0]), digits: [digit], confidence: isRejected ? 0 : confidence };
 }

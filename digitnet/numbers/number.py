@@ -24,6 +24,7 @@ SMALL_DIGIT = 18  # pixels: lower digits are searched again in a larger image
 MIN_VERIFIED = -1.0  # mean log-probability from the verifier of the digits of a component that is cut
 MAX_NON_DIGIT = 0.96  # probability from the verifier that a whole component is not a digit
 MAX_SINGLE_WIDTH = 1.4  # width per height of an image that may show a single digit
+MIN_CERTAIN = 0.7  # confidence of several digits that are not compared with a single one
 MAX_REJECTED = 0.5  # fraction of rejected digits of a number, exclusive
 REJECTED_TEXT = "?"
 
@@ -134,7 +135,8 @@ def _compare_with_whole(number: Number, image: np.ndarray, classify: Classify) -
     probabilities, labels, framed = (output[0] for output in classify(image[None]))
     label, probability = int(labels), float(probabilities.max())
     is_rejected = label == REJECTED
-    if len(number.digits) > 1 and (is_rejected or calibrate(probability) < number.confidence):
+    is_certain = number.confidence >= min(MIN_CERTAIN, calibrate(probability))
+    if len(number.digits) > 1 and (is_rejected or is_certain):
         return number
     digit = Digit(None if is_rejected else label, probability, probabilities, number.box, framed)
     text = REJECTED_TEXT if is_rejected else str(label)
