@@ -14,6 +14,7 @@ from digitnet.export.graph import FREE_SIZES, Weights, add_metadata, build_onnx
 from digitnet.export.variant import MAX_OPSET, MIN_OPSET, MIN_OPSET_OF_FREE_SIZES, OPSET, Variant
 from digitnet.export.verify import network_accuracy, verify, with_stored_weights
 from digitnet.files import write_atomically
+from digitnet.inference.arrays import MAX_PIXELS
 from digitnet.model.checkpoint import TrainedModel, load_model
 
 MAX_SIZE = 8000  # of images and batches; the sums of framing are exact up to this size
@@ -145,7 +146,7 @@ def variant_from_options(options: argparse.Namespace) -> Variant:
         The variant.
 
     Raises:
-        ConfigError: If the options contradict each other.
+        ConfigError: If the options contradict each other, or a batch has more than 25 million pixels.
     """
     if options.network_only and (options.input_size or options.channels):
         raise ConfigError("expected --network-only without --input-size and --channels: its input is 28 x 28 ink")
@@ -156,6 +157,12 @@ def variant_from_options(options: argparse.Namespace) -> Variant:
             " --input-size and --channels, or --network-only"
         )
     height, width = options.input_size or (None, None)
+    pixels = (height or 1) * (width or 1) * (options.batch_size or 1)
+    if pixels > MAX_PIXELS:  # each needs memory for its weights
+        raise ConfigError(
+            f"expected at most {MAX_PIXELS:,} pixels in a batch, got {options.batch_size or 1:,} x {height or 1:,} x"
+            f" {width or 1:,} (--batch-size x --input-size); choose a smaller one"
+        )
     return Variant(
         batch_size=options.batch_size,
         height=height,

@@ -137,6 +137,11 @@ def test_the_options_describe_the_variant():
         (["--opset=12"], "--opset: invalid choice: 12"),
         (["--channels=2"], "--channels: invalid choice: 2"),
         (["--input-size", "0", "28"], "expected an integer from 1 to 8,000, got '0'"),
+        (
+            ["--input-size", "8000", "8000", "--channels=4", "--batch-size=8000"],
+            "expected at most 25,000,000 pixels in a batch, got 8,000 x 8,000 x 8,000",
+        ),
+        (["--input-size", "5000", "5001"], "expected at most 25,000,000 pixels in a batch, got 1 x 5,000 x 5,001"),
         (["--batch-size=many"], "expected an integer from 1 to 8,000, got 'many'"),
     ],
 )
