@@ -1,6 +1,7 @@
 """The classifier: an exported model that takes images of any kind. It does not need torch."""
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ from digitnet.inference.model_input import ModelInput, load_ink
 from digitnet.numbers.number import Number, find_numbers
 
 MAX_MODEL_BYTES = 64 * 2**20
+# The key "location" of external data: its length in any encoding that a parser accepts, and the text.
+EXTERNAL_DATA = re.compile(rb"(?:\x08|\x88\x80*[\x00-\x7f])location")
 NOTHING = Number("", [], 1.0, (0, 0, 0, 0))
 OUTPUTS = ("probabilities", "label", "framed")
 INPUT_TYPES = ({INPUT_NAME: "tensor(uint8)"}, {INK_NAME: "tensor(float)"})
@@ -106,6 +109,11 @@ class DigitClassifier:
 
     def _load(self, content: bytes, threads: int) -> None:
         """Create the session from the content of an ONNX file."""
+        if EXTERNAL_DATA.search(content):  # which onnxruntime would load from the working directory
+            raise ModelError(
+                f"expected a model in one file, got {self.path}, which has external data; save it as one file:"
+                " onnx.save(onnx.load(path), new_path)"
+            )
         self.content, self._threads = content, threads
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
@@ -210,14 +218,15 @@ class DigitClassifier:
         """Classify images of one size and return arrays.
 
         Args:
-            images: Uint8 (N, H, W, C) with C = 1, 3 or 4; or ink, float32 (N, 1, 28, 28), if the file is the network
-                alone.
+            images: Uint8 (N, H, W, C) with C = 1, 3 or 4; or ink, float32 (N, 1, 28, 28) in [0, 1], if the file is the
+                network alone. N is at least 1.
 
         Returns:
             Probabilities, float32 (N, 10); labels, int32 (N,), -1 if rejected; framed images, float32 (N, 28, 28).
 
         Raises:
-            ImageError: If the file takes images of another size or with other channels, or ink.
+            ImageError: If it is another array or empty, or the file takes images of another size or with other
+                channels, or ink.
         """
         return self._input.run(self._run, self._input.adapt(images))
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from digitnet.contract import CHANNELS, IMAGE_SIZE, INK_NAME
 from digitnet.errors import ImageError
-from digitnet.inference.arrays import to_array
+from digitnet.inference.arrays import describe_type, to_array
 
 OPAQUE = 255
 INK_ADVICE = "frame the digit as docs/framing.md describes, or use digitnet.onnx, which takes images"
@@ -46,7 +46,7 @@ class ModelInput:
         """Return images with the channels that the file takes, or check ink.
 
         Args:
-            images: Uint8 (N, H, W, C) with C = 1, 3 or 4; or ink, float32 (N, 1, 28, 28).
+            images: Uint8 (N, H, W, C) with C = 1, 3 or 4; or ink, float32 (N, 1, 28, 28) in [0, 1]; N is at least 1.
 
         Returns:
             An array that the file takes, except for the number of images.
@@ -55,12 +55,9 @@ class ModelInput:
             ImageError: If the file does not take these images.
         """
         if self.takes_ink:
-            if images.dtype != np.float32 or images.shape[1:] != (1, IMAGE_SIZE, IMAGE_SIZE):
-                raise ImageError(
-                    f"this model is the network alone: expected ink, float32 (N, 1, 28, 28), got {images.dtype}"
-                    f" {images.shape}; {INK_ADVICE}"
-                )
+            _check_ink(images)
             return images
+        _check_images(images)
         height, width, channels = self.shape[1:]
         if (height or images.shape[1], width or images.shape[2]) != images.shape[1:3]:
             raise ImageError(
@@ -105,6 +102,44 @@ def _batches(images: np.ndarray, size: int) -> Iterator[np.ndarray]:
         yield np.concatenate([batch, np.zeros((size - len(batch), *batch.shape[1:]), batch.dtype)])
 
 
+def _check_images(images: object) -> None:
+    """Raise ImageError unless an input is uint8 (N, H, W, C) with at least one image and one pixel."""
+    expected = "expected images, uint8 (N, H, W, C) with C = 1 (gray), 3 (RGB) or 4 (RGBA)"
+    if not isinstance(images, np.ndarray):
+        raise ImageError(
+            f"{expected}, got {describe_type(images)}; pass it to the classifier itself: classifier(images)"
+        )
+    got = f"got {images.dtype} {images.shape}"
+    if images.dtype != np.uint8:
+        raise ImageError(f"{expected}, {got}; call the classifier itself, which converts them: classifier(images)")
+    if images.ndim != 4 or images.size == 0:
+        advice = "leave empty batches out" if images.size == 0 else "pass one image as image[None], gray as [..., None]"
+        raise ImageError(f"{expected}, {got}; {advice}")
+    if images.shape[3] not in CHANNELS:
+        is_channels_first = images.shape[1] in CHANNELS
+        advice = "move the channels to the end: np.moveaxis(images, 1, 3)" if is_channels_first else "convert them"
+        raise ImageError(f"{expected}, {got}; {advice}")
+
+
+def _check_ink(ink: object) -> None:
+    """Raise ImageError unless an input is float32 (N, 1, 28, 28) in [0, 1] with at least one image."""
+    expected = "this model is the network alone: expected ink, float32 (N, 1, 28, 28)"
+    if not isinstance(ink, np.ndarray):
+        raise ImageError(f"{expected}, got {describe_type(ink)}; pass it to the classifier itself: classifier(ink)")
+    if ink.dtype != np.float32 or ink.shape[1:] != (1, IMAGE_SIZE, IMAGE_SIZE) or ink.size == 0:
+        raise ImageError(f"{expected}, got {ink.dtype} {ink.shape}; {INK_ADVICE}")
+    _check_ink_values(ink, f"{expected} in [0, 1]")
+
+
+def _check_ink_values(ink: np.ndarray, expected: str) -> None:
+    """Raise ImageError unless all values are in [0, 1]."""
+    low, high = ink.min(), ink.max()
+    if np.isnan(low):
+        raise ImageError(f"{expected}, got NaN in {ink.dtype} {ink.shape}; {INK_ADVICE}")
+    if not (low >= 0 and high <= 1):
+        raise ImageError(f"{expected}, got values from {low} to {high}; {INK_ADVICE}")
+
+
 def load_ink(ink: object) -> tuple[np.ndarray, bool]:
     """Convert ink to an array.
 
@@ -125,7 +160,5 @@ def load_ink(ink: object) -> tuple[np.ndarray, bool]:
         raise ImageError(f"{expected}, got {array.dtype} {array.shape}; {INK_ADVICE}")
     if array.ndim == 4 and array.shape[1] != 1:
         raise ImageError(f"{expected}, got {array.dtype} {array.shape}; {INK_ADVICE}")
-    low, high = array.min(), array.max()
-    if not (low >= 0 and high <= 1):  # also if there is NaN
-        raise ImageError(f"{expected}, got values from {low} to {high}; {INK_ADVICE}")
+    _check_ink_values(array, expected)
     return array.astype(np.float32).reshape(-1, 1, IMAGE_SIZE, IMAGE_SIZE), array.ndim == 4

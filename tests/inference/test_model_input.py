@@ -86,7 +86,7 @@ def test_a_fixed_batch_is_filled(tmp_path, full):
         ("digitnet-28.onnx", "some.png", "got str; frame the digit as docs/framing.md describes, or use digitnet."),
         ("digitnet-28.onnx", np.zeros((28, 28), np.uint8), "got uint8 (28, 28)"),
         ("digitnet-28.onnx", np.zeros((2, 3, 28, 28)), "got float64 (2, 3, 28, 28)"),
-        ("digitnet-28.onnx", np.full((28, 28), np.nan), "got values from nan to nan"),
+        ("digitnet-28.onnx", np.full((28, 28), np.nan), "got NaN in float64 (28, 28); frame the digit"),
         ("digitnet-28.onnx", np.full((28, 28), 255.0), "got values from 255.0 to 255.0"),
     ],
 )
@@ -100,6 +100,31 @@ def test_an_input_that_the_file_does_not_take_gets_one_line(name, image, expecte
 def test_run_refuses_images_for_the_network(network):
     with pytest.raises(ImageError, match=r"got uint8 \(2, 28, 28, 1\); frame the digit as"):
         network.run(np.zeros((2, 28, 28, 1), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("name", "images", "expected"),
+    [
+        ("digitnet.onnx", np.zeros((2, 30, 30, 3), np.float32), "got float32 (2, 30, 30, 3); call the classifier"),
+        ("digitnet-280.onnx", np.zeros((1, 280, 280, 4), np.float32), "got float32 (1, 280, 280, 4); call the class"),
+        ("digitnet.onnx", np.zeros((28, 28), np.uint8), "got uint8 (28, 28); pass one image as image[None]"),
+        ("digitnet.onnx", [np.zeros((28, 28), np.uint8)], "got a list; pass it to the classifier itself"),
+        ("digitnet-28.onnx", [np.zeros((28, 28))], "got a list; pass it to the classifier itself"),
+        ("digitnet.onnx", np.zeros((2, 3, 28, 28), np.uint8), "the end: np.moveaxis(images, 1, 3)"),
+        ("digitnet-280.onnx", np.zeros((1, 4, 280, 280), np.uint8), "the end: np.moveaxis(images, 1, 3)"),
+        ("digitnet-280.onnx", np.zeros((1, 280, 280, 2), np.uint8), "got uint8 (1, 280, 280, 2); convert them"),
+        ("digitnet.onnx", np.zeros((1, 9, 9, 2), np.uint8), "got uint8 (1, 9, 9, 2); convert them"),
+        ("digitnet-280.onnx", np.zeros((0, 280, 280, 4), np.uint8), "got uint8 (0, 280, 280, 4); leave empty"),
+        ("digitnet.onnx", np.zeros((1, 0, 28, 1), np.uint8), "got uint8 (1, 0, 28, 1); leave empty batches out"),
+        ("digitnet-28.onnx", np.zeros((0, 1, 28, 28), np.float32), "got float32 (0, 1, 28, 28)"),
+        ("digitnet-28.onnx", np.full((1, 1, 28, 28), np.nan, np.float32), "got NaN in float32 (1, 1, 28, 28)"),
+    ],
+)  # fmt: skip
+def test_run_refuses_what_the_file_does_not_take_in_one_line(name, images, expected):
+    with pytest.raises(ImageError) as caught:
+        DigitClassifier(RELEASE / name).run(images)
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def truncate(proto):
@@ -138,7 +163,7 @@ def compute_other_shapes(proto):
     ("change", "expected"),
     [
         (truncate, "damaged or not an ONNX model"),
-        (refer_to_a_file, "damaged or not an ONNX model"),
+        (refer_to_a_file, "expected a model in one file, got .*which has external data; save it"),
         (add_custom_operator, "damaged or not an ONNX model"),
         (compute_other_shapes, "is not a digitnet model"),
     ],
@@ -149,6 +174,21 @@ def test_a_changed_file_of_each_variant_is_refused_in_one_line(tmp_path, capfd, 
         DigitClassifier(tmp_path / "changed.onnx")
     assert "\n" not in str(caught.value)
     assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("is_absolute", [False, True])
+def test_external_data_is_refused_even_if_it_exists_in_the_working_directory(tmp_path, monkeypatch, name, is_absolute):
+    monkeypatch.chdir(tmp_path)
+    proto = onnx.load(RELEASE / name)
+    tensor = max(proto.graph.initializer, key=lambda one: len(one.raw_data))
+    (tmp_path / "weights.bin").write_bytes(tensor.raw_data)
+    external_data_helper.set_external_data(tensor, str(tmp_path / "weights.bin") if is_absolute else "weights.bin")
+    tensor.ClearField("raw_data")
+    (tmp_path / "external.onnx").write_bytes(proto.SerializeToString())
+    with pytest.raises(ModelError, match=r"external\.onnx, which has external data; save it as one file") as caught:
+        DigitClassifier(tmp_path / "external.onnx")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", FILES)
