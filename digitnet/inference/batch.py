@@ -27,7 +27,7 @@ from loky.backend import resource_tracker as loky_resource_tracker
 from PIL import Image
 
 from digitnet.contract import IMAGE_SIZE, NUM_CLASSES, REJECTED
-from digitnet.errors import ImageError, WorkerError
+from digitnet.errors import ConfigError, ImageError, WorkerError
 from digitnet.inference.chunks import Chunk, load_named
 from digitnet.inference.classifier import DigitClassifier, Prediction
 from digitnet.inference.images import batch_size, batches_by_shape
@@ -47,7 +47,7 @@ class ChunkPredictions:
         labels: Int32 (N,), the digit, or -1 if the image was rejected or could not be decoded.
         probabilities: Float32 (N, 10); 0 if the image could not be decoded.
         framed: Float32 (N, 28, 28), the network's inputs.
-        errors: The error of each image that could not be decoded, by its index.
+        errors: The error of each image that could not be decoded, or that the model does not take, by its index.
     """
 
     names: list[str]
@@ -107,8 +107,13 @@ def predict_chunks(classifier: DigitClassifier, chunks: Iterable[Chunk], workers
         The predictions for each chunk, in the order of the chunks.
 
     Raises:
+        ConfigError: If the classifier takes ink.
         WorkerError: If a worker process was killed.
     """
+    if classifier.takes_ink:  # otherwise, each image would have this error
+        raise ConfigError(
+            f"expected a model that takes images, got {classifier.path}, which takes ink; use digitnet.onnx"
+        )
     _disable_warnings()
     pool = _Pool(classifier, workers)
     pending: deque[Future[ChunkPredictions]] = deque()
@@ -137,13 +142,13 @@ def predict_chunk(classifier: DigitClassifier, chunk: Chunk) -> ChunkPredictions
         chunk: The images.
 
     Returns:
-        The predictions; an image that cannot be decoded has an error.
+        The predictions; an image that cannot be decoded, or that the model does not take, has an error.
     """
     predictions = ChunkPredictions.empty(chunk.names)
     if isinstance(chunk.images, np.ndarray):
         size = batch_size(chunk.images[0])
         for start in range(0, len(chunk.names), size):
-            batch = slice(start, start + size)
+            batch = slice(start, min(start + size, len(chunk.names)))
             _predict_into(predictions, batch, classifier, chunk.images[batch])
         return predictions
     indices: list[int] = []
@@ -176,8 +181,13 @@ def _predict_arrays(
 def _predict_into(
     predictions: ChunkPredictions, indices: slice | list[int], classifier: DigitClassifier, images: np.ndarray
 ) -> None:
-    """Classify images of one size, (N, H, W, C), and store the results at `indices`."""
-    probabilities, labels, framed = classifier.run(images)
+    """Classify images of one size, (N, H, W, C), and store the results, or an error for each, at `indices`."""
+    try:
+        probabilities, labels, framed = classifier.run(images)
+    except ImageError as error:  # the model takes another size
+        for index in range(indices.start, indices.stop) if isinstance(indices, slice) else indices:
+            predictions.errors[index] = ImageError(f"{predictions.names[index]}: {error}")
+        return
     predictions.probabilities[indices], predictions.labels[indices] = probabilities, labels
     predictions.framed[indices] = framed
 

@@ -1,5 +1,7 @@
 """Arrays: data types, ranges and layouts that are accepted, and that everything uncertain is refused."""
 
+from array import array
+
 import numpy as np
 import pytest
 
@@ -139,15 +141,19 @@ def test_an_array_of_one_axis_more_than_an_image_gives_a_list(classifier):
 
 
 @pytest.mark.parametrize(
-    ("array", "expected"),
+    ("image", "expected"),
     [
         (np.zeros(784, np.uint8), r"got \(784,\); reshape it, for example with array\.reshape\(28, 28\)"),
-        (np.uint8(3), r"got \(\)"),
+        (np.uint8(3), r"got \(\); pass an array of pixels"),
         (np.zeros((28, 28, 2), np.uint8), r"got \(28, 28, 2\); C = 2 is not supported: leave alpha out"),
         (np.zeros((5, 28, 28, 2), np.uint8), r"got \(5, 28, 28, 2\); C = 2 is not supported"),
         (np.zeros((5, 2, 28, 28), np.uint8), r"got \(5, 2, 28, 28\); C = 2 is not supported"),
-        (np.zeros((28, 28, 5), np.uint8), r"C = 1 \(gray\), 3 \(RGB\) or 4 \(RGBA\), got \(28, 28, 5\)"),
-        (np.zeros((1, 1, 1, 28, 28), np.uint8), r"got \(1, 1, 1, 28, 28\)"),
+        (
+            np.zeros((28, 28, 5), np.uint8),
+            r"C = 1 \(gray\), 3 \(RGB\) or 4 \(RGBA\), got \(28, 28, 5\); select the channels",
+        ),
+        (np.zeros((2, 28, 28, 28), np.uint8), r"got \(2, 28, 28, 28\); select the channels"),
+        (np.zeros((1, 1, 1, 28, 28), np.uint8), r"got \(1, 1, 1, 28, 28\); remove axes"),
         (
             np.zeros((3, 28, 28), np.uint8),
             r"got \(3, 28, 28\), which is an image \(C, H, W\) or a batch \(N, H, W\)",
@@ -160,7 +166,7 @@ def test_an_array_of_one_axis_more_than_an_image_gives_a_list(classifier):
         (np.zeros((0, 5), np.uint8), r"empty array of shape \(0, 5\)"),
         (np.zeros((2, 20_000, 9), np.uint8), "16,384 per side, got 9 x 20000"),
         (np.broadcast_to(np.uint8(0), (9, 3, 10_000, 10_000)), "at most 25,000,000 pixels"),
-        (np.full((5, 5), np.nan), "got values from nan to nan; replace them: np.nan_to_num"),
+        (np.full((5, 5), np.nan), "got an array with NaN; replace it: np.nan_to_num"),
         (np.array([[0, 1], [np.inf, 0]]), "from 0 to inf; replace"),
         (np.full((5, 5), 1.5), r"\[0, 1\] or \[0, 255\], got values from 1.5 to 1.5, which is ambiguous; divide"),
         (np.full((5, 5), 300.0), "got values from 300 to 300; divide them by the largest possible value"),
@@ -176,15 +182,16 @@ def test_an_array_of_one_axis_more_than_an_image_gives_a_list(classifier):
         (np.full((5, 5), "7"), "got <U1; convert it"),
         (np.zeros((5, 5), "datetime64[s]"), "got datetime64"),
         (np.ma.masked_array(np.zeros((5, 5)), True), r"fill it first: array\.filled\(0\)"),
+        (array("B", bytes(784)), r"got an array\.array; convert it first: np\.asarray\(image\)"),
         (Wrapped("no array"), "the Wrapped cannot be converted to a NumPy array"),
     ],
 )
-def test_uncertain_or_unusable_arrays_are_refused_with_the_fix(classifier, array, expected):
+def test_uncertain_or_unusable_arrays_are_refused_with_the_fix(classifier, image, expected):
     with pytest.raises(ImageError, match=expected) as caught:
-        classifier(array)
+        classifier(image)
     assert "\n" not in str(caught.value)
     with pytest.raises(ImageError, match="image 1 of the list: "):
-        classifier([GRAY, array])
+        classifier([GRAY, image])
 
 
 @pytest.mark.parametrize(
@@ -204,6 +211,11 @@ def test_uncertain_or_unusable_arrays_are_refused_with_the_fix(classifier, array
 def test_predict_batch_refuses_what_is_no_batch(classifier, images, expected):
     with pytest.raises(ImageError, match=expected):
         classifier.predict_batch(images)
+
+
+def test_nested_lists_are_refused_with_the_fix(classifier):
+    with pytest.raises(ImageError, match=r"image 0 of the list: .* got a list; convert it first: np\.asarray\(image\)"):
+        classifier([[0, 255], [255, 0]])
 
 
 def test_an_image_in_a_list_is_no_batch(classifier):

@@ -103,9 +103,18 @@ def test_a_directory_as_model_is_refused(tmp_path):
         DigitClassifier(tmp_path)
 
 
-def test_zero_threads_are_refused():
-    with pytest.raises(ConfigError, match="at least 1 as threads, got 0"):
-        DigitClassifier(threads=0)
+@pytest.mark.parametrize("threads", [0, 1025, 2**31, 2**70])
+def test_a_number_of_threads_out_of_range_is_refused(threads):
+    with pytest.raises(ConfigError, match=f"expected an integer from 1 to 1,024 as threads, got {threads}"):
+        DigitClassifier(threads=threads)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows encodes all surrogates")
+def test_a_path_that_cannot_be_encoded_is_refused(classifier):
+    with pytest.raises(ModelError, match=r"got '\\ud800\.onnx', which no file system can encode"):
+        DigitClassifier("\ud800.onnx")
+    with pytest.raises(ImageError, match=r"got '\\ud800\.png', which the file system cannot encode"):
+        classifier("\ud800.png")
 
 
 def test_concurrent_threads_get_their_own_predictions(classifier):

@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -49,6 +50,21 @@ def test_a_bad_file_is_reported_and_skipped(directory, capsys):
     assert "missing.png: No such file" in errors[1]
 
 
+def test_an_image_of_a_size_that_the_model_does_not_take_gets_an_error_record(tmp_path, capsys):
+    names = [str(tmp_path / name) for name in ("one.png", "seven.png", "three.npy")]
+    draw_digit(1, 60).save(names[0])
+    draw_digit(7, 280).resize((280, 280)).save(names[1])
+    np.save(names[2], np.zeros((3, 28, 28), np.uint8))
+    model = ROOT / "checkpoints" / "release" / "digitnet-280.onnx"
+    assert run(*names, "--format", "csv", "--model", model) == 1
+    captured = capsys.readouterr()
+    records = list(csv.DictReader(io.StringIO(captured.out)))
+    assert [record["label"] for record in records] == ["", "7", "", "", ""]
+    assert "one.png: this model takes images of 280 x 280 pixels" in records[0]["error"]
+    assert records[1]["error"] == ""
+    assert len(captured.err.splitlines()) == 4
+
+
 def test_an_empty_directory_is_reported_and_the_others_are_classified(directory, capsys):
     (directory / "void").mkdir()
     assert run(directory / "7", directory / "void", directory / "1") == 1
@@ -90,6 +106,10 @@ def test_hundreds_of_images_are_classified_in_order(tmp_path, capsys):
     [
         (["x.png", "--model", "no.onnx"], "No model no.onnx"),
         (["x.png", "--model", "README.md"], "README.md is damaged or not an ONNX model"),
+        (
+            ["x.png", "--model", f"{ROOT}/checkpoints/release/digitnet-28.onnx"],
+            "digitnet-28.onnx, which takes ink; use digitnet.onnx",
+        ),
         (["x.png", "--threads", "0"], "threads is 0"),
     ],
 )

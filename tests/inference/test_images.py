@@ -387,3 +387,8 @@ def test_an_image_of_other_32_bit_integers_is_refused_in_one_line(classifier, le
     with pytest.raises(ImageError, match=r"^the bytes: expected gray levels") as caught:
         classifier(encode_image(Image.fromarray(levels), "TIFF"))
     assert "\n" not in str(caught.value)
+
+
+def test_gray_with_premultiplied_alpha_is_as_gray_with_alpha():
+    image = Image.new("LA", (8, 8), (60, 128))
+    np.testing.assert_allclose(load_image(image.convert("La")), load_image(image), atol=1)
