@@ -164,7 +164,8 @@ def describe_type(value: object) -> str:
     Returns:
         Its name with the article, for example "an int".
     """
-    name = type(value).__name__
+    kind = type(value)
+    name = f"{kind.__module__}.{kind.__name__}" if kind.__module__ == "array" else kind.__name__
     return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
 
 
@@ -208,13 +209,18 @@ def _check_not_channels_first(array: np.ndarray) -> None:
 
 def _refuse_shape(array: np.ndarray, expected: str) -> NoReturn:
     """Raise ImageError for the shape of an array."""
-    hint = ""
     if array.ndim in (3, 4) and 2 in (array.shape[-1], array.shape[-3]):
         hint = "; C = 2 is not supported: leave alpha out, or repeat gray three times to get RGBA"
+    elif array.ndim == 0:
+        hint = "; pass an array of pixels"
     elif array.ndim == 1:
         hint = "; reshape it, for example with array.reshape(28, 28)"
-    elif expected == BATCH_SHAPES:
+    elif array.ndim > 4:
+        hint = "; remove axes, for example with array.squeeze() or array.reshape(-1, *array.shape[-3:])"
+    elif expected == BATCH_SHAPES and array.ndim < 4:
         hint = "; pass one image to the classifier itself: classifier(image)"
+    else:
+        hint = "; select the channels of gray, RGB or RGBA, for example array[..., :3]"
     raise ImageError(f"expected an array of shape {expected}, got {array.shape}{hint}")
 
 
@@ -242,6 +248,8 @@ def _from_integers(array: np.ndarray, low: int, high: int) -> np.ndarray:
 def _from_floats(array: np.ndarray, low: float, high: float) -> np.ndarray:
     """Return floats as uint8."""
     expected = f"expected floats in [0, 1] or [0, {MAX_LEVEL}]"
+    if np.isnan(low):  # and therefore the maximum too
+        raise ImageError(f"{expected}, got an array with NaN; replace it: np.nan_to_num(array)")
     if not np.isfinite([low, high]).all():
         raise ImageError(f"{expected}, got values from {low:g} to {high:g}; replace them: np.nan_to_num(array)")
     if low < -ROUNDING:

@@ -17,6 +17,7 @@ from digitnet.inference.images import (
     ImageLike,
     batch_size,
     batches_by_shape,
+    is_encodable,
     load_batch,
     load_image,
     load_image_or_batch,
@@ -24,6 +25,7 @@ from digitnet.inference.images import (
 from digitnet.inference.model_input import ModelInput, load_ink
 from digitnet.numbers.number import Number, find_numbers
 
+MAX_THREADS = 1024  # for one classifier
 MAX_MODEL_BYTES = 64 * 2**20
 # The key "location" of external data: its length in any encoding that a parser accepts, and the text.
 EXTERNAL_DATA = re.compile(rb"(?:\x08|\x88\x80*[\x00-\x7f])location")
@@ -74,7 +76,7 @@ class DigitClassifier:
 
     Args:
         model: Path of the ONNX file; by default, the released model in the package.
-        threads: Number of CPU threads for each call, at least 1.
+        threads: Number of CPU threads for each call, from 1 to 1,024.
 
     Attributes:
         path: Path of the ONNX file.
@@ -85,7 +87,7 @@ class DigitClassifier:
             (N, 1, 28, 28) if it is the network alone, which takes ink.
 
     Raises:
-        ConfigError: If `threads` is not a positive integer, or `model` is not a path.
+        ConfigError: If `threads` is not an integer from 1 to 1,024, or `model` is not a path.
         ModelError: If the file is missing, damaged, or not a model of digitnet.
     """
 
@@ -93,8 +95,12 @@ class DigitClassifier:
         if model is not None and not isinstance(model, (str, os.PathLike)):
             raise ConfigError(f"expected the path of an ONNX file as model, got {type(model).__name__}")
         self.path = released_model_path() if model is None else Path(model)
-        if not isinstance(threads, int) or threads < 1:
-            raise ConfigError(f"expected an integer of at least 1 as threads, got {threads!r}")
+        if not isinstance(threads, int) or not 1 <= threads <= MAX_THREADS:
+            raise ConfigError(f"expected an integer from 1 to {MAX_THREADS:,} as threads, got {threads!r}")
+        if not is_encodable(self.path):
+            raise ModelError(
+                f"expected a path, got {str(self.path)!r}, which no file system can encode; rename the file"
+            )
         if self.path.is_dir():
             raise ModelError(f"expected an ONNX file, got the directory {self.path}")
         if not self.path.is_file():
@@ -131,6 +137,11 @@ class DigitClassifier:
         self._check_outputs()
         self.input_shape = self._input.shape
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+
+    @property
+    def takes_ink(self) -> bool:
+        """Whether the file is the network alone, which takes framed ink instead of images."""
+        return self._input.takes_ink
 
     def __getstate__(self) -> tuple[Path, bytes, int]:
         return self.path, self.content, self._threads

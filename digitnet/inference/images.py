@@ -4,6 +4,7 @@ import importlib.util
 import io
 import os
 import re
+from array import array as PythonArray
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, TypeAlias
 
@@ -146,6 +147,22 @@ def batch_size(image: np.ndarray) -> int:
     return max(1, min(MAX_BATCH_SIZE, MAX_BATCH_BYTES // image.size))
 
 
+def is_encodable(path: str | os.PathLike[str]) -> bool:
+    """Check whether the file system can have a path, which is not the case for some surrogates.
+
+    Args:
+        path: The path.
+
+    Returns:
+        Whether it can.
+    """
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _load_file(image: object) -> np.ndarray:
     """Return an image that is not an array as uint8 (H, W, C)."""
     if isinstance(image, Image.Image):
@@ -160,8 +177,10 @@ def _load_file(image: object) -> np.ndarray:
     if callable(getattr(image, "read", None)):
         content = _read_file_object(image)
         return _decode(content, len(content), "the file object")
+    hint = "; convert it first: np.asarray(image)" if isinstance(image, (Sequence, PythonArray)) else ""
     raise ImageError(
-        f"expected a path, a file object, bytes, a PIL image or an array as image, got {describe_type(image)}"
+        "expected a path, a file object, bytes, a PIL image or an array with __array__ as image, got"
+        f" {describe_type(image)}{hint}"
     )
 
 
@@ -170,6 +189,8 @@ def _load_path(path: str | os.PathLike[str]) -> np.ndarray:
     name = os.fsdecode(path)
     if "\0" in name:
         raise ImageError(f"expected a path, got {name!r} with a null character")
+    if not is_encodable(name):
+        raise ImageError(f"expected a path, got {name!r}, which the file system cannot encode; rename the file")
     try:
         with open(path, "rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)  # a pipe does not report its size
@@ -252,6 +273,8 @@ def _from_pil(image: Image.Image, name: str) -> np.ndarray:
         image = ImageOps.exif_transpose(image)  # a photo has the orientation of the camera
     if image.mode in GRAY_INTEGER_MODES:
         return _from_gray_integers(np.asarray(image), name)[:, :, None]
+    if image.mode == "La":  # Pillow converts it to nothing else
+        image = image.convert("LA")
     if image.mode == "F":
         try:
             return to_uint8(np.asarray(image))[:, :, None]
@@ -259,7 +282,7 @@ def _from_pil(image: Image.Image, name: str) -> np.ndarray:
             raise ImageError(f"{name}: {error}") from error
     if image.mode in ("1", "L"):
         return _pixels(image, "L")[:, :, None]
-    has_alpha = image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
+    has_alpha = image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info
     return _pixels(image, "RGBA" if has_alpha else "RGB")
 
 
