@@ -12,7 +12,7 @@ import { verify } from "./verifier.js";
 
 const { IMAGE_SIZE, NUM_CLASSES, REJECTED } = contract;
 const { MAX_CANDIDATES, MAX_COMPONENTS, COARSE_PIXELS, FINE_PIXELS, SMALL_DIGIT, MAX_REJECTED, REJECTED_TEXT } = constants;
-const { MIN_VERIFIED, MAX_NON_DIGIT, MAX_SINGLE_WIDTH, MIN_CERTAIN } = constants;
+const { MIN_WHOLE, MIN_VERIFIED, MAX_NON_DIGIT, MAX_SINGLE_WIDTH, MIN_CERTAIN } = constants;
 const { NON_DIGIT } = verifierConstants;
 
 /** There are too many candidates for digits on a line. */
@@ -31,8 +31,7 @@ export class CandidatesError extends Error {}
 export async function findNumbers(image, classify) {
   const { scale, ink, components, lines } = findLayout(toGray(image));
   const candidates = lines.map((line) => {
-    const pieces = cutLine(ink, components, line);
-    checkCount(pieces);
+    const pieces = cut(ink, components, line);
     return { pieces, segments: findSegments(pieces) };
   });
   const crops = candidates.flatMap(({ pieces, segments }) => segments.map((segment) => crop(pieces, segment)));
@@ -80,6 +79,16 @@ function findLayoutAt(gray, scale) {
   const ink = findInk(reduce(gray, scale));
   const components = findComponents(ink.mask, ink.width, ink.height);
   return { scale, ink, components, lines: components.areas.length <= MAX_COMPONENTS ? findLines(components) : [] };
+}
+
+/** Cut the components of a line, except those that the verifier takes for one whole digit. */
+function cut(ink, components, line) {
+  const uncut = cutLine(ink, components, line, line.members);
+  checkCount(uncut);
+  const whole = uncut.component.filter((_, i) => {
+    return max(verify(crop(uncut, { start: i, stop: i + 1 })).slice(0, NON_DIGIT)) > Math.log(MIN_WHOLE);
+  });
+  return whole.length === uncut.component.length ? uncut : cutLine(ink, components, line, whole);
 }
 
 function checkCount({ component }) {

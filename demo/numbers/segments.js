@@ -14,11 +14,12 @@ const TOO_WIDE = 2.5; // times the height of the line
  * @param {object} ink - see ink.js
  * @param {object} components - see components.js
  * @param {{height: number, members: number[]}} line - see layout.js
+ * @param {number[]} [whole] - components that are not cut
  * @returns {object} for each pixel of a reduced part of the image 0 for the background, or the number of the piece plus 1,
  *     and the contrast; for each piece, from left to right, its box, number of pixels, component, and the pairs of pixels that
  *     the cut between it and the next separates; the height of the line; and the position and scale of the part
  */
-export function cutLine(ink, components, line) {
+export function cutLine(ink, components, line, whole = []) {
   const scale = Math.max(1, round(line.height / WORKING_HEIGHT));
   const box = around(line.members.map((i) => components.boxes[i]));
   const area = [
@@ -30,7 +31,9 @@ export function cutLine(ink, components, line) {
   const reduced = reduce(clip(ink.contrast, ink.width, area), scale);
   const contrast = clip(reduced.data, reduced.width, [0, 0, width, height]).data;
   const lineHeight = line.height / scale;
-  const found = line.members.flatMap((i) => cutComponent(labels, i, components.boxes[i], area, scale, lineHeight));
+  const found = line.members.flatMap((i) => {
+    return cutComponent(labels, i, components.boxes[i], area, scale, lineHeight, !whole.includes(i));
+  });
   found.sort((a, b) => a.position - b.position);
   const numbers = new Int32Array(width * height);
   found.forEach(({ pixels }, number) => { for (const pixel of pixels) numbers[pixel] = number + 1; });
@@ -63,13 +66,13 @@ function sample({ data, width, height }, scale) {
 }
 
 /** Return the pieces of a component: their pixels, position, component and the cost of the cut after them. */
-function cutComponent(labels, component, componentBox, [areaLeft, areaTop], scale, lineHeight) {
+function cutComponent(labels, component, componentBox, [areaLeft, areaTop], scale, lineHeight, mayCut) {
   const [x0, y0, x1, y1] = componentBox.map((value, side) => Math.floor((value - (side % 2 ? areaTop : areaLeft)) / scale));
   const left = Math.max(x0 - 1, 0), top = Math.max(y0 - 1, 0);
   const right = Math.min(x1 + 2, labels.width), bottom = Math.min(y1 + 2, labels.height);
   const mask = clip(labels.data, labels.width, [left, top, right, bottom]);
   mask.data = mask.data.map((label) => Number(label === component + 1));
-  const cuts = x1 - x0 > CUT_WIDTH * lineHeight ? findCuts(mask, lineHeight) : [];
+  const cuts = mayCut && x1 - x0 > CUT_WIDTH * lineHeight ? findCuts(mask, lineHeight) : [];
   const pieces = range(0, cuts.length + 1).map(() => []);
   for (let y = 0; y < mask.height; y++) {
     for (let x = 0; x < mask.width; x++) {

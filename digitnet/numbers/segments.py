@@ -1,5 +1,6 @@
 """Segments: the parts of a line that may be one digit, including cuts through touching digits."""
 
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -65,13 +66,14 @@ class Segment:
     stop: int
 
 
-def cut_line(ink: Ink, components: Components, line: Line) -> Pieces:
+def cut_line(ink: Ink, components: Components, line: Line, whole: Container[int] = ()) -> Pieces:
     """Cut the components of a line into pieces.
 
     Args:
         ink: The ink of the image.
         components: Its components.
         line: The line.
+        whole: Indices of components that are not cut.
 
     Returns:
         The pieces.
@@ -88,8 +90,8 @@ def cut_line(ink: Ink, components: Components, line: Line) -> Pieces:
         box = (components.boxes[index] - [left, top, left, top]) // scale
         rows, columns = slice(max(box[1] - 1, 0), box[3] + 2), slice(max(box[0] - 1, 0), box[2] + 2)
         mask = labels[rows, columns] == index + 1
-        is_wide = box[2] - box[0] > CUT_WIDTH * height
-        cuts, costs = _find_cuts(mask, height) if is_wide else (np.zeros((0, len(mask)), int), np.zeros(0))
+        is_cut = index not in whole and box[2] - box[0] > CUT_WIDTH * height
+        cuts, costs = _find_cuts(mask, height) if is_cut else (np.zeros((0, len(mask)), int), np.zeros(0))
         place = (np.arange(mask.shape[1]) >= cuts[..., None]).sum(0)
         position = 0.0
         for number in range(len(cuts) + 1):
