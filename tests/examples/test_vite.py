@@ -29,6 +29,11 @@ CLASSIFY = """([base64, width, height]) => {
     return classifier.classify(new ImageData(rgba, width, height));
 }"""
 
+OUTCOME = """Promise.race([
+    classifier.classify(new ImageData(9, 9)).then(() => "a prediction", (error) => error.message),
+    new Promise((resolve) => setTimeout(resolve, 10_000, "none after 10 seconds")),
+])"""
+
 
 @pytest.fixture(scope="module")
 def project():
@@ -132,4 +137,13 @@ def test_a_missing_model_is_reported_on_the_page(pages, built_site):
     page.context.route("**/*.onnx", lambda route: route.fulfill(status=404))
     page.goto(built_site)
     page.get_by_text("The model cannot be loaded: ").wait_for()
+    pages.errors.clear()  # the browser's own line about the missing file
+
+
+def test_every_call_is_rejected_if_the_worker_cannot_be_loaded(pages, built_site):
+    page = pages.open("about:blank")
+    page.context.route("**/worker-*.js", lambda route: route.fulfill(status=404))
+    page.goto(built_site)
+    page.get_by_text("The model cannot be loaded: the worker cannot be loaded").wait_for()
+    assert page.evaluate(OUTCOME) == "the worker cannot be loaded"
     pages.errors.clear()  # the browser's own line about the missing file

@@ -5,6 +5,7 @@ export class DigitClassifier {
   #worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
   #requests = new Map(); // by their ids: the functions that settle their promises
   #count = 0;
+  #failure; // an error of the worker: it answers no request any more
 
   constructor() {
     this.#worker.addEventListener("message", ({ data: { id, error, ...result } }) => {
@@ -14,7 +15,8 @@ export class DigitClassifier {
       else resolve(result);
     });
     this.#worker.addEventListener("error", () => {
-      for (const { reject } of this.#requests.values()) reject(new Error("the worker cannot be loaded"));
+      this.#failure = new Error("the worker cannot be loaded");
+      for (const { reject } of this.#requests.values()) reject(this.#failure);
       this.#requests.clear();
     });
   }
@@ -27,6 +29,7 @@ export class DigitClassifier {
    *     probability of each digit
    */
   classify({ data, width, height }) {
+    if (this.#failure) return Promise.reject(this.#failure);
     const id = this.#count++;
     return new Promise((resolve, reject) => {
       this.#requests.set(id, { resolve, reject });
