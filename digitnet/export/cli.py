@@ -126,6 +126,8 @@ def _output(text: str) -> Path:
             break
     if path.is_dir():
         raise argparse.ArgumentTypeError(f"expected a file, got the directory {text!r}")
+    if path.exists() and not path.is_file():
+        raise argparse.ArgumentTypeError(f"expected a file, got the device or pipe {text!r}")
     return path
 
 

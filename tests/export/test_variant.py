@@ -142,6 +142,7 @@ def test_the_options_describe_the_variant():
             "expected at most 25,000,000 pixels in a batch, got 8,000 x 8,000 x 8,000",
         ),
         (["--input-size", "5000", "5001"], "expected at most 25,000,000 pixels in a batch, got 1 x 5,000 x 5,001"),
+        (["--output=/dev/null"], "expected a file, got the device or pipe '/dev/null'"),
         (["--batch-size=many"], "expected an integer from 1 to 8,000, got 'many'"),
     ],
 )
