@@ -1,5 +1,5 @@
 # The sketchpad, without PyTorch: docker build --tag digitnet . See docs/sketchpad.md for how to run it.
-# The Python of constraints.txt
+# The Python version that constraints.txt was tested with
 ARG PYTHON=python:3.11-slim
 
 FROM ${PYTHON} AS build

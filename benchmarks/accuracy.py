@@ -2,8 +2,10 @@
 
     python benchmarks/accuracy.py [--seeds 3] [--datasets DIR] [--data-dir data]
 
-Each run uses MNIST's test images once, after training. "corrupted" and "pages" are the mean accuracy on corrupted
-validation images (see `digitnet evaluate --robustness`). `--datasets` names a directory of .npz files with images,
+Each run uses MNIST's test images once, after training. "corrupted" and "pages" are the mean accuracy on MNIST's
+validation images with corruptions such as blur, and on pages of 160 x 160 pixels that show such a digit among shadows,
+lines or specks (see `digitnet evaluate --robustness`). The other columns are digits drawn on a tablet (pen) and scanned
+(optdigits, semeion, usps), and letters (omniglot). `--datasets` names a directory of .npz files with images,
 uint8 (N, H, W), and labels, -1 for non-digits. For a dataset of non-digits, the table shows the fraction that is
 accepted at the threshold that accepts 95 % of the dataset "pen".
 """

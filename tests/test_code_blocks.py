@@ -37,11 +37,6 @@ PARTS = re.compile(
 
 # Before the first block of a page: what its text takes as given.
 PREPARATION = {
-    "README.md": """
-import numpy as np
-from PIL import Image
-image, array = Image.open("digit.png"), np.zeros((9, 9), np.uint8)
-""",
     "docs/runtimes.md": """
 import numpy as np
 image, ink = np.zeros((1, 280, 280, 4), np.uint8), np.zeros((1, 1, 28, 28), np.float32)

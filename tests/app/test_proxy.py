@@ -72,8 +72,9 @@ http {{
 
 
 def snippet(language: str) -> str:
-    """Return the code block of the page about the sketchpad in a language."""
-    (block,) = re.findall(rf"```{language}\n(.*?)```", (ROOT / "docs/sketchpad.md").read_text("utf-8"), re.DOTALL)
+    """Return the code block in a language about serving the sketchpad below a path."""
+    section = (ROOT / "docs/sketchpad.md").read_text("utf-8").partition("### Below a path\n")[2]
+    (block,) = re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
     return block
 
 
