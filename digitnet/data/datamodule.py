@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Self
 
 import torch
 from lightning import LightningDataModule
@@ -25,6 +25,7 @@ from digitnet.data.dataset import (
 from digitnet.data.degradation import Degradation
 from digitnet.data.mnist import fetch_mnist
 from digitnet.errors import ConfigError
+from digitnet.model.checkpoint import check_instantiator
 
 SPLIT_SEED = 0  # every run, whatever its seed, holds out the same validation images
 EVALUATION_BATCH_SIZE = 500
@@ -136,6 +137,24 @@ class MNISTDataModule(LightningDataModule):
         # The same data may be stored elsewhere when a run is resumed.
         self.save_hyperparameters(ignore=["data_dir", "extra_dir", "augment", "degrade"])
         self.save_hyperparameters({**self._magnitudes(), "seed": self.seed})
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: str | Path | IO[Any], *args: Any, **kwargs: Any) -> Self:
+        """Load a checkpoint as Lightning does, unless it names code to import.
+
+        Args:
+            checkpoint_path: The checkpoint: a path on this machine, or a file object.
+            *args: Passed to Lightning's method.
+            **kwargs: Passed to Lightning's method, among them arguments of `__init__`.
+
+        Returns:
+            The data module.
+
+        Raises:
+            CheckpointError: See `digitnet.model.checkpoint.check_instantiator`.
+        """
+        check_instantiator(checkpoint_path)
+        return super().load_from_checkpoint(checkpoint_path, *args, **{"weights_only": True, **kwargs})
 
     def prepare_data(self) -> None:
         """Download MNIST if a file is missing or damaged."""

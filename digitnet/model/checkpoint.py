@@ -8,7 +8,7 @@ the tensors are compared with those of the network before any of them is used.
 import zipfile
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -87,6 +87,36 @@ def read_checkpoint(path: str | Path, reference: nn.Module | None = None) -> dic
     if reference is not None:
         _check_state_dict(path, checkpoint["state_dict"], weights)
     return checkpoint
+
+
+def check_instantiator(path: str | Path | IO[Any]) -> None:
+    """Refuse a checkpoint from which Lightning's `load_from_checkpoint` would import what the file names.
+
+    Args:
+        path: The checkpoint, a path or a file object, which is left at its start.
+
+    Raises:
+        CheckpointError: If it is a URL, damaged, holds more than tensors and plain values, or names code to import.
+        OSError: If the file cannot be read.
+    """
+    if "://" in str(path):
+        raise CheckpointError(f"expected the path of a checkpoint, got the URL {path}; download it first")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} contains more than weights and plain values, so it was not loaded and nothing in it was run."
+            " Use a checkpoint that train.py wrote"
+        ) from error
+    if not isinstance(path, (str, Path)):
+        path.seek(0)
+    # Lightning looks for hyperparameters under four keys.
+    for values in checkpoint.values() if isinstance(checkpoint, dict) else ():
+        if isinstance(values, dict) and "_instantiator" in values:
+            raise CheckpointError(
+                f"expected hyperparameters that name no code to import, {path} has _instantiator"
+                f" {values['_instantiator']!r:.60}; use a checkpoint that train.py wrote"
+            )
 
 
 def _unpickle(path: Path, max_bytes: int) -> Any:

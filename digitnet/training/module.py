@@ -1,7 +1,8 @@
 """The LightningModule: how the network is trained, validated and tested."""
 
 import math
-from typing import Any
+from pathlib import Path
+from typing import IO, Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from digitnet.contract import NUM_CLASSES
 from digitnet.errors import ConfigError, DivergedError
 from digitnet.model.calibration import Calibration
-from digitnet.model.checkpoint import load_model
+from digitnet.model.checkpoint import check_instantiator, load_model
 from digitnet.model.network import ConvNet
 from digitnet.model.views import Views
 
@@ -90,6 +91,24 @@ class DigitNet(LightningModule):
         # Metrics rather than lists, because they are gathered over processes.
         self.val_logits, self.val_labels = CatMetric(nan_strategy="disable"), CatMetric(nan_strategy="disable")
         self.averaged_val_logits = CatMetric(nan_strategy="disable")
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: str | Path | IO[Any], *args: Any, **kwargs: Any) -> Self:
+        """Load a checkpoint as Lightning does, unless it names code to import.
+
+        Args:
+            checkpoint_path: The checkpoint: a path on this machine, or a file object.
+            *args: Passed to Lightning's method.
+            **kwargs: Passed to Lightning's method, among them arguments of `__init__`.
+
+        Returns:
+            The module.
+
+        Raises:
+            CheckpointError: See `digitnet.model.checkpoint.check_instantiator`.
+        """
+        check_instantiator(checkpoint_path)
+        return super().load_from_checkpoint(checkpoint_path, *args, **{"weights_only": True, **kwargs})
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Accept a checkpoint of an earlier version, which has no calibration for test-time augmentation.

@@ -1,3 +1,4 @@
+import io
 import os
 import pickle
 import zipfile
@@ -6,6 +7,7 @@ from collections import OrderedDict
 import pytest
 import torch
 
+from digitnet.data import MNISTDataModule
 from digitnet.errors import CheckpointError
 from digitnet.model.checkpoint import load_model, read_checkpoint
 from digitnet.training.module import DigitNet
@@ -123,6 +125,37 @@ def test_a_string_that_names_code_is_refused(content, path, tmp_path, monkeypatc
     torch.save(content, path)
     refused(path, "has _instantiator 'evil.run'")
     assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize(
+    ("cls", "key"),
+    [(DigitNet, "hyper_parameters"), (DigitNet, "hparams"), (MNISTDataModule, "datamodule_hyper_parameters")],
+)
+def test_load_from_checkpoint_imports_nothing_that_the_file_names(cls, key, content, path, tmp_path, monkeypatch):
+    """Lightning allows the instantiator of its command line, which imports each class_path."""
+    (tmp_path / "evil2.py").write_text("open('executed', 'w')\ndef run(*args, **kwargs): raise SystemExit")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    content[key] = {
+        "_instantiator": "lightning.pytorch.cli.instantiate_module",
+        "network" if cls is DigitNet else "augment": {"class_path": "evil2.run"},
+    }
+    torch.save(content, path)
+    with pytest.raises(CheckpointError, match=r"name no code to import, .* has _instantiator 'lightning.pytorch"):
+        cls.load_from_checkpoint(path)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_load_from_checkpoint_takes_file_objects(content):
+    file = io.BytesIO()
+    torch.save({**content, "pytorch-lightning_version": "2.6.0"}, file)
+    file.seek(0)
+    assert DigitNet.load_from_checkpoint(file).hparams.dropout == 0.5
+
+
+def test_load_from_checkpoint_opens_no_url():
+    with pytest.raises(CheckpointError, match="got the URL https://example"):
+        DigitNet.load_from_checkpoint("https://example.org/a.ckpt")
 
 
 def test_a_file_that_unpacks_to_too_many_bytes_is_refused_before_it_is_unpacked(path):
