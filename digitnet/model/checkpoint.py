@@ -21,6 +21,10 @@ FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)  # depend
 MAX_UNPACKED_BYTES = 64 * 2**20  # a checkpoint of digitnet with the state of AdamW has less than 3 MB
 # Of a checkpoint, relative to the weights in it: AdamW's two buffers make it 3, and float64 in place of float32 6.
 MAX_SIZE_RATIO = 8
+UNSAFE = (  # the end of a message
+    "contains more than weights and plain values, so it was not loaded and nothing in it was run."
+    " Use a checkpoint that train.py wrote"
+)
 ADDED = "averaged_calibration."  # prefix of the buffers that checkpoints of earlier versions lack
 
 
@@ -104,10 +108,7 @@ def check_instantiator(path: str | Path | IO[Any]) -> None:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
-        raise CheckpointError(
-            f"{path} contains more than weights and plain values, so it was not loaded and nothing in it was run."
-            " Use a checkpoint that train.py wrote"
-        ) from error
+        raise CheckpointError(f"{path} {UNSAFE}") from error
     if not isinstance(path, (str, Path)):
         path.seek(0)
     # Lightning looks for hyperparameters under four keys.
@@ -130,10 +131,7 @@ def _unpickle(path: Path, max_bytes: int) -> Any:
                 raise zipfile.BadZipFile
         return torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
-        raise CheckpointError(
-            f"{path} contains more than weights and plain values, so it was not loaded and nothing in it was run."
-            " Use a checkpoint that train.py wrote"
-        ) from error
+        raise CheckpointError(f"{path} {UNSAFE}") from error
     except (OSError, CheckpointError):
         raise
     except Exception as error:  # a damaged archive or pickle raises a dozen undocumented types
